@@ -1,0 +1,1 @@
+"""What firmware asks for and how far a machine has come."""

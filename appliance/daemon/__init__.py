@@ -1,0 +1,1 @@
+"""The long-running side: one queue, one decider, tasks that only report."""

@@ -1,0 +1,1 @@
+"""dnsmasq: its configuration, its log, its life as our child."""

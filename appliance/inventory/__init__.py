@@ -1,0 +1,1 @@
+"""The machines: what an operator wrote, parsed into types that cannot be wrong inside."""

@@ -1,0 +1,1 @@
+"""Matchbox's own words: groups, profiles, selection, rendering and the endpoint."""

@@ -1,0 +1,99 @@
+"""Where things live on a host. Pure: it only joins names.
+
+`--root DIR` (or PXE_APPLIANCE_ROOT) puts every one of these under DIR, so that the whole appliance runs
+unprivileged, twice on one host, or in a test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final
+
+_OURS: Final = ("/etc/pxe-appliance", "/var/lib/pxe-appliance", "/run/pxe-appliance")
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Every place the appliance reads or writes, below one root (absolute)."""
+
+    root: PurePosixPath = PurePosixPath("/")
+
+    # the operator's
+    @property
+    def etc(self) -> PurePosixPath:
+        return self.root / "etc/pxe-appliance"
+
+    @property
+    def settings(self) -> PurePosixPath:
+        return self.etc / "appliance.toml"
+
+    @property
+    def inventory(self) -> PurePosixPath:
+        return self.etc / "inventory.d"
+
+    @property
+    def ignition(self) -> PurePosixPath:
+        return self.etc / "ignition.d"
+
+    @property
+    def matchbox(self) -> PurePosixPath:
+        return self.etc / "matchbox"
+
+    @property
+    def keys(self) -> PurePosixPath:
+        return self.etc / "keys.d"
+
+    @property
+    def dnsmasq_extra(self) -> PurePosixPath:
+        return self.etc / "dnsmasq.d"
+
+    # ours
+    @property
+    def state(self) -> PurePosixPath:
+        return self.root / "var/lib/pxe-appliance"
+
+    @property
+    def generations(self) -> PurePosixPath:
+        return self.state / "generations"
+
+    @property
+    def current(self) -> PurePosixPath:
+        return self.state / "current"
+
+    @property
+    def images(self) -> PurePosixPath:
+        return self.state / "images"
+
+    @property
+    def tftp(self) -> PurePosixPath:
+        return self.state / "tftp"
+
+    @property
+    def history(self) -> PurePosixPath:
+        return self.state / "history.db"
+
+    @property
+    def run(self) -> PurePosixPath:
+        return self.root / "run/pxe-appliance"
+
+    @property
+    def control(self) -> PurePosixPath:
+        return self.run / "control.sock"
+
+    @property
+    def lock(self) -> PurePosixPath:
+        return self.run / "lock"
+
+    def settle(self, raw: str) -> PurePosixPath:
+        """A path as an operator wrote it in the settings, turned absolute.
+
+        Relative ones are relative to /etc/pxe-appliance; our own three folders follow the root; any other
+        absolute path is meant as it stands.
+        """
+        path = PurePosixPath(raw)
+        if not path.is_absolute():
+            return self.etc / path
+        if any(path.is_relative_to(ours) for ours in _OURS):
+            return self.root / path.relative_to("/")
+        return path

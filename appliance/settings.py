@@ -1,0 +1,114 @@
+"""The settings as types: what `appliance.toml` may say. Reading it is `settings_parse`'s work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+from types import MappingProxyType
+
+
+class NetworkMode(StrEnum):
+    """Who gives addresses on a network."""
+
+    DHCP = "dhcp"  # we own addressing
+    PROXY = "proxy"  # another server gives addresses, we give boot information
+
+
+class Push(StrEnum):
+    """How our groups and profiles reach an external Matchbox."""
+
+    NONE = "none"
+    GRPC = "grpc"
+    DIRECTORY = "directory"
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """A PXE VLAN behind a DHCP relay: its subnet and the relay's address in it (giaddr)."""
+
+    subnet: IPv4Network
+    router: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """One PXE VLAN. `lease` in seconds; `mtu` and `ntp` are sent only when given."""
+
+    name: str
+    interface: str
+    subnet: IPv4Network
+    address: IPv4Address
+    mode: NetworkMode = NetworkMode.DHCP
+    lease: int = 3600
+    relayed: tuple[Relayed, ...] = ()
+    mtu: int | None = None
+    ntp: tuple[IPv4Address, ...] = ()
+
+    def subnet_of(self, ip: IPv4Address) -> IPv4Network | None:
+        """The subnet of this network, our own or a relayed one, that `ip` lies in."""
+        for subnet in (self.subnet, *(r.subnet for r in self.relayed)):
+            if ip in subnet:
+                return subnet
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """Where our HTTP side listens, on every PXE address."""
+
+    port: int = 8080
+
+
+@dataclass(frozen=True, slots=True)
+class MatchboxSettings:
+    """The Matchbox endpoint that machines are handed to.
+
+    `endpoint` is `builtin` or the base URL of an external one, without a slash at the end; `data` is an
+    operator's own Matchbox data directory as written (see `Paths.settle`).
+    """
+
+    endpoint: str = "builtin"
+    data: str = "/etc/pxe-appliance/matchbox"
+    push: Push = Push.NONE
+
+    @property
+    def builtin(self) -> bool:
+        """Whether the endpoint is ours."""
+        return self.endpoint == "builtin"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSettings:
+    """One image source: a mirror, the operator's key files, the architectures wanted."""
+
+    mirror: str | None = None
+    keys: tuple[str, ...] = ()
+    arch: tuple[str, ...] = ("amd64",)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value was written: a file as shown to the operator and a line from 1 (0: a default)."""
+
+    file: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings in force, with the origin of each by its dotted path (`network.pxe.subnet`)."""
+
+    networks: Mapping[str, NetworkSettings]
+    http: HttpSettings = HttpSettings()
+    matchbox: MatchboxSettings = MatchboxSettings()
+    images: Mapping[str, ImageSettings] = field(default_factory=lambda: MappingProxyType({}))
+    origins: Mapping[str, Origin] = field(default_factory=lambda: MappingProxyType({}), compare=False)
+
+    def network_of(self, ip: IPv4Address) -> NetworkSettings | None:
+        """The network whose own or relayed subnet holds `ip`."""
+        return next((n for n in self.networks.values() if n.subnet_of(ip) is not None), None)

@@ -1,0 +1,1 @@
+"""The route of a change: compose, plan, stage, check, commit, activate, prove."""
