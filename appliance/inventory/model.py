@@ -97,7 +97,7 @@ class Machine:
     ip: IPv4Address
     network: str
     profile: str | None = None
-    labels: Mapping[str, str] = _EMPTY
+    labels: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     serial: str | None = None
     uuid: str | None = None
     arch: str | None = None

@@ -1,0 +1,121 @@
+"""Talking to the daemon: HTTP over its Unix socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator, Mapping
+
+from appliance.errors import (
+    ApplianceError,
+    NotProven,
+    OperatorError,
+    Problem,
+    Refused,
+    SurroundingsError,
+)
+from appliance.paths import Paths
+
+_ANSWER_LIMIT = 512 * 2**20
+_KINDS: Mapping[str, type[ApplianceError]] = {
+    "Refused": Refused,
+    "NotProven": NotProven,
+    "SurroundingsError": SurroundingsError,
+}
+
+
+class _Unix(http.client.HTTPConnection):
+    """The library's client over a Unix socket: only the way to connect differs."""
+
+    def __init__(self, path: str, timeout: float | None) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def daemon_is_running(paths: Paths) -> bool:
+    """Whether somebody listens on the control socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2)
+        try:
+            probe.connect(str(paths.control))
+        except OSError:
+            return False
+    return True
+
+
+def ask(
+    paths: Paths,
+    method: str,
+    target: str,
+    body: Mapping[str, object] | None = None,
+    *,
+    timeout: float = 30.0,
+) -> object:
+    """One request to the daemon; the parsed JSON answer.
+
+    Raises:
+        SurroundingsError: the daemon does not run, or may not be asked by us.
+        ApplianceError: what the daemon refused, as the error that it raised.
+    """
+    connection = _Unix(str(paths.control), timeout)
+    try:
+        payload = json.dumps(body) if body is not None else None
+        connection.request(method, target, payload, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        raw = answer.read(_ANSWER_LIMIT)
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise not_running(paths) from error
+    except PermissionError as error:
+        raise SurroundingsError(
+            f"cannot ask the daemon: permission denied on {paths.control}",
+            hint="run it as root, or as a member of the group that owns the socket",
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise SurroundingsError(f"the daemon did not answer: {error!r}") from error
+    finally:
+        connection.close()
+    value: object = json.loads(raw) if raw else None
+    if answer.status >= 400:
+        raise restored_error(value)
+    return value
+
+
+def stream(paths: Paths, target: str) -> Iterator[str]:
+    """The lines of an answer that does not end."""
+    connection = _Unix(str(paths.control), None)
+    try:
+        connection.request("GET", target)
+        answer = connection.getresponse()
+        while line := answer.readline(1 << 20):
+            yield line.decode(errors="replace").rstrip("\n")
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise not_running(paths) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise SurroundingsError(f"the daemon went away: {error!r}") from error
+    finally:
+        connection.close()
+
+
+def not_running(paths: Paths) -> SurroundingsError:
+    """The error for a daemon that is not there."""
+    return SurroundingsError(
+        f"the daemon is not running: nobody listens on {paths.control}",
+        hint="systemctl start pxe-appliance, or pxe-appliance serve in the foreground",
+    )
+
+
+def restored_error(value: object) -> ApplianceError:
+    """The error that the daemon raised, from its JSON."""
+    facts = value if isinstance(value, dict) else {}
+    message = str(facts.get("message", "the daemon refused without a reason"))
+    hint = str(facts.get("hint", ""))
+    if facts.get("kind") == "OperatorError":
+        problems = [Problem(**p) for p in facts.get("problems", [])]
+        return OperatorError(message, problems=problems, hint=hint)
+    return _KINDS.get(str(facts.get("kind")), ApplianceError)(message, hint=hint)

@@ -1,0 +1,209 @@
+"""The commands that only read: status, machines, machine show, events, leases."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import quote, urlencode
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from appliance.cli.client import ask, daemon_is_running, stream
+from appliance.cli.common import Output, print_json, print_lines, print_table, stdout_console
+from appliance.errors import ExitCode
+from appliance.paths import Paths
+from appliance.plain_text import safe_text
+from appliance.sync.generations import current_id, read_manifest
+
+_NONE = "-"
+
+
+def status(paths: Paths, *, output: Output, watch: bool) -> int:
+    """Print the health; 5 when the daemon does not run, so that scripts notice."""
+    if watch and sys.stdout.isatty():
+        return _watch(paths)
+    facts = _status(paths)
+    if output is Output.JSON:
+        print_json(facts)
+    else:
+        print_lines(_status_lines(facts))
+    return ExitCode.FINE if _at(facts, "daemon", "running") else ExitCode.SURROUNDINGS
+
+
+def machines(paths: Paths, *, output: Output) -> None:
+    """Print the boot board."""
+    rows = _rows(ask(paths, "GET", "/v1/machines"))
+    if output is Output.JSON:
+        print_json(rows)
+        return
+    print_table(
+        ("MACHINE", "IP", "MAC", "PROFILE", "BOOT", "STATE", "RUNG", "AT", "VERDICT"),
+        (_machine_cells(row) for row in rows),
+        empty="No machines: put some into inventory.d/ and run pxe-appliance sync.",
+    )
+
+
+def machine_show(paths: Paths, name: str, *, output: Output) -> None:
+    """Print one machine."""
+    facts = ask(paths, "GET", f"/v1/machines/{quote(name, safe='')}")
+    if output is Output.JSON:
+        print_json(facts)
+        return
+    print_lines(_facts_lines(facts if isinstance(facts, dict) else {}, 0))
+
+
+def machine_reinstall(paths: Paths, name: str) -> None:
+    """Have a machine installed again at its next boot."""
+    ask(paths, "POST", f"/v1/machines/{quote(name, safe='')}/reinstall")
+    print_lines([f"{name} gets its installer again at its next boot."])
+
+
+def events(paths: Paths, *, follow: bool, machine: str | None, limit: int, output: Output) -> None:
+    """Print events as they come; one JSON object a line, or one readable line."""
+    query = {"limit": str(limit), "follow": "1" if follow else "0"}
+    if machine:
+        query["machine"] = machine
+    for line in stream(paths, f"/v1/events?{urlencode(query)}"):
+        sys.stdout.write((line if output is Output.JSON else _event_line(line)) + "\n")
+        sys.stdout.flush()
+
+
+def leases(paths: Paths, *, output: Output) -> None:
+    """Print who holds what."""
+    rows = _rows(ask(paths, "GET", "/v1/leases"))
+    if output is Output.JSON:
+        print_json(rows)
+        return
+    keys = ("ip", "mac", "machine", "network", "granted", "expires")
+    cells = ([str(row.get(k) or _NONE) for k in keys] for row in rows)
+    print_table([k.upper() for k in keys], cells, empty="No leases.")
+
+
+def _status(paths: Paths) -> dict[str, object]:
+    if daemon_is_running(paths):
+        answer = ask(paths, "GET", "/v1/status")
+        return answer if isinstance(answer, dict) else {}
+    number = current_id(paths)
+    manifest = read_manifest(paths, number) if number is not None else None
+    problem = {
+        "id": "daemon",
+        "severity": "error",
+        "message": "the daemon is not running: nothing is served",
+        "fix": "systemctl start pxe-appliance, or pxe-appliance serve",
+    }
+    return {
+        "version": 1,
+        "daemon": {"running": False, "pid": None, "since": None},
+        "dnsmasq": {"state": "stopped", "pid": None, "restarts": 0},
+        "generation": {
+            "id": number,
+            "at": manifest.at if manifest else None,
+            "proven": manifest.proven if manifest else False,
+        },
+        "networks": [],
+        "machines": {"known": 0, "booting": 0, "booted": 0, "stuck": 0},
+        "strays": 0,
+        "rogue_servers": [],
+        "matchbox": {"endpoint": None, "reachable": None},
+        "problems": [problem],
+    }
+
+
+def _status_lines(facts: Mapping[str, object]) -> Iterable[str]:
+    running = "running" if _at(facts, "daemon", "running") else "not running"
+    pid = _at(facts, "daemon", "pid")
+    yield f"daemon      {running}" + (f", pid {pid}, since {_at(facts, 'daemon', 'since')}" if pid else "")
+    yield f"dnsmasq     {_at(facts, 'dnsmasq', 'state')}, restarted {_at(facts, 'dnsmasq', 'restarts')} times"
+    number = _at(facts, "generation", "id")
+    proven = "proven" if _at(facts, "generation", "proven") else "not proven"
+    yield (
+        f"generation  {number} of {_at(facts, 'generation', 'at')}, {proven}"
+        if number
+        else "generation  none yet"
+    )
+    for network in _rows(facts.get("networks")):
+        up = "up" if network.get("up") else "waiting"
+        yield (
+            f"network     {network.get('name')}: {network.get('subnet')} on {network.get('interface')}, "
+            f"mode {network.get('mode')}, {up}"
+        )
+    counts = facts.get("machines")
+    if isinstance(counts, dict):
+        yield "machines    " + ", ".join(f"{v} {k}" for k, v in counts.items())
+    yield f"strays      {facts.get('strays')}"
+    reachable = {"True": "reachable", "False": "NOT reachable"}
+    answer = reachable.get(str(_at(facts, "matchbox", "reachable")), "not asked yet")
+    yield f"matchbox    {_at(facts, 'matchbox', 'endpoint')}, {answer}"
+    for problem in _rows(facts.get("problems")):
+        yield f"{problem.get('severity')}: {problem.get('message')}"
+        if problem.get("fix"):
+            yield f"    {problem.get('fix')}"
+
+
+def _watch(paths: Paths) -> int:
+    console = stdout_console()
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            lines = list(_status_lines(_status(paths)))
+            if daemon_is_running(paths):
+                lines += ["", *_board(console, _rows(ask(paths, "GET", "/v1/machines")))]
+            live.update(Text("\n".join(safe_text(line) for line in lines)), refresh=True)
+            time.sleep(1)
+
+
+def _board(console: Console, rows: Sequence[Mapping[str, object]]) -> Iterable[str]:
+    order = {"stuck": 0, "booting": 1, "booted": 2}
+    ranked = sorted(rows, key=lambda r: (order.get(str(_at(r, "boot", "state")), 3), str(r.get("name"))))
+    for row in ranked[: max(console.height - 16, 5)]:
+        name, ip, _, _, _, state, rung, at, verdict = _machine_cells(row)
+        yield f"{name:<20} {ip:<15} {state:<8} {rung:<9} {at:<25} {verdict}"
+
+
+def _machine_cells(row: Mapping[str, object]) -> tuple[str, ...]:
+    macs = row.get("macs")
+    return (
+        str(row.get("name")),
+        str(row.get("ip")),
+        ", ".join(macs) if isinstance(macs, list) else _NONE,
+        str(row.get("profile") or _NONE),
+        str(_at(row, "boot", "policy") or _NONE),
+        str(_at(row, "boot", "state") or _NONE),
+        str(row.get("rung") or _NONE),
+        str(row.get("rung_at") or _NONE),
+        str(_at(row, "verdict", "message") or _NONE),
+    )
+
+
+def _event_line(line: str) -> str:
+    event = json.loads(line)
+    who = event["machine"] or event["mac"] or _NONE
+    detail = " ".join(f"{k}={v}" for k, v in sorted(event["detail"].items()))
+    return safe_text(
+        f"{event['at']}  {event['event']:<12} {who:<18} {event['ip'] or _NONE:<15} {detail}", limit=1000
+    )
+
+
+def _facts_lines(facts: Mapping[str, object], depth: int) -> Iterable[str]:
+    for key, value in facts.items():
+        head = "  " * depth + key.replace("_", " ")
+        if isinstance(value, dict) and value:
+            yield head
+            yield from _facts_lines(value, depth + 1)
+        else:
+            shown = ", ".join(str(v) for v in value) if isinstance(value, list) else value
+            yield f"{head:<16} {shown if shown not in (None, '', {}) else _NONE}"
+
+
+def _rows(value: object) -> list[dict[str, object]]:
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+
+
+def _at(facts: Mapping[str, object], *path: str) -> object:
+    value: object = facts
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value

@@ -1,0 +1,222 @@
+"""The program's entry: commands, global options, and the one place where an error becomes an exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from appliance import __version__
+from appliance.cli import check as check_command
+from appliance.cli import config as config_command
+from appliance.cli import init as init_command
+from appliance.cli import lab as lab_command
+from appliance.cli import listings, serving, syncing
+from appliance.cli.common import ROOT_VARIABLE, Output, Session, report_error, session_paths, stderr_console
+from appliance.errors import ApplianceError, ExitCode
+
+app = typer.Typer(
+    name="pxe-appliance",
+    help="Owns a PXE VLAN: reservations for known machines, nothing for strangers, a hand-off to Matchbox.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+config_app = typer.Typer(help="The settings in force.", no_args_is_help=True)
+machine_app = typer.Typer(help="One machine.", no_args_is_help=True)
+lab_app = typer.Typer(help="The virtual rack: machines in QEMU that really PXE-boot.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+app.add_typer(machine_app, name="machine")
+app.add_typer(lab_app, name="lab")
+
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print it.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"pxe-appliance {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            "--root", envvar=ROOT_VARIABLE, help="Put /etc, /var and /run of the appliance under DIR."
+        ),
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say more; tracebacks of our bugs.")
+    ] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+    context.obj = Session(session_paths(root), verbose)
+
+
+@app.command()
+def init(
+    context: typer.Context,
+    interface: Annotated[str, typer.Option(help="The NIC, VLAN device or bridge that faces the PXE VLAN.")],
+    subnet: Annotated[str, typer.Option(help="Its network, such as 172.0.1.0/24.")],
+    address: Annotated[str | None, typer.Option(help="Ours on it; default: the first host address.")] = None,
+) -> None:
+    """Write commented settings and an example inventory."""
+    init_command.init(_session(context).paths, interface=interface, subnet=subnet, address=address)
+
+
+@app.command()
+def check(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """Validate settings and inventory, offline: every problem with file and line."""
+    raise typer.Exit(check_command.check(_session(context).paths, output=output))
+
+
+@config_app.command("show")
+def config_show(
+    context: typer.Context,
+    origin: Annotated[bool, typer.Option("--origin", help="Where each value was written.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """The effective settings."""
+    config_command.config_show(_session(context).paths, origin=origin, output=output)
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    output: OutputOption = Output.TABLE,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 10 when something would change.")
+    ] = False,
+) -> None:
+    """What sync would change, and whether that needs a reload or a restart. Changes nothing."""
+    raise typer.Exit(syncing.plan(_session(context).paths, output=output, exit_code=exit_code))
+
+
+@app.command()
+def sync(
+    context: typer.Context,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    why: Annotated[str, typer.Option("--why", "-m", help="A line for the list of generations.")] = "sync",
+    allow_mass_change: Annotated[
+        bool, typer.Option("--allow-mass-change", help="More than a fifth of the machines may vanish.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Bring the wire in line with the inventory: plan, check, apply, verify, or leave it as it was."""
+    syncing.sync(
+        _session(context).paths, yes=yes, why=why, allow_mass_change=allow_mass_change, output=output
+    )
+
+
+@app.command()
+def generations(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """What was applied: when, by whom, why."""
+    syncing.list_generations(_session(context).paths, output=output)
+
+
+@app.command()
+def rollback(
+    context: typer.Context,
+    number: Annotated[
+        int | None, typer.Argument(help="The generation; default: the proven one before.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Go back to an earlier generation, verified like any change."""
+    syncing.rollback(_session(context).paths, number, yes=yes, output=output)
+
+
+@app.command()
+def serve(context: typer.Context) -> None:
+    """The daemon: supervises dnsmasq, serves HTTP, follows every boot. Syncs at start."""
+    session = _session(context)
+    raise typer.Exit(serving.serve(session.paths, verbose=session.verbose))
+
+
+@app.command()
+def status(
+    context: typer.Context,
+    output: OutputOption = Output.TABLE,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again every second, with the board.")
+    ] = False,
+) -> None:
+    """Is it well? Daemon, dnsmasq, networks, machines, problems."""
+    raise typer.Exit(listings.status(_session(context).paths, output=output, watch=watch))
+
+
+@app.command()
+def machines(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """The boot board: every machine and the rung it stands on."""
+    listings.machines(_session(context).paths, output=output)
+
+
+@machine_app.command("show")
+def machine_show(context: typer.Context, name: str, output: OutputOption = Output.TABLE) -> None:
+    """One machine: what the inventory says, and its last boot rung by rung."""
+    listings.machine_show(_session(context).paths, name, output=output)
+
+
+@machine_app.command("reinstall")
+def machine_reinstall(context: typer.Context, name: str) -> None:
+    """Give an installed machine (boot = "install-once") its installer again at its next boot."""
+    listings.machine_reinstall(_session(context).paths, name)
+
+
+@app.command()
+def events(
+    context: typer.Context,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as things happen.")] = False,
+    machine: Annotated[str | None, typer.Option("--machine", help="Of this machine only.")] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=0, max=10_000, help="How many of the past.")
+    ] = 200,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """What happened on the wire, newest last. JSON is one object a line."""
+    listings.events(_session(context).paths, follow=follow, machine=machine, limit=limit, output=output)
+
+
+@app.command()
+def leases(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """Who holds which address, until when."""
+    listings.leases(_session(context).paths, output=output)
+
+
+lab_command.register(lab_app)
+
+
+def main() -> None:
+    """Run a command; say in one place what went wrong."""
+    try:
+        app(standalone_mode=True)
+    except ApplianceError as error:
+        sys.exit(report_error(error))
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; nothing is left to say to it
+        sys.exit(ExitCode.FINE)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - the program's border: a bug of ours, said as such
+        console = stderr_console()
+        console.print(f"internal error: {type(error).__name__}: {error}", markup=False)
+        if "-v" in sys.argv or "--verbose" in sys.argv:
+            console.print(traceback.format_exc(), markup=False)
+        else:
+            console.print("this is a bug in pxe-appliance; --verbose prints where", markup=False)
+        sys.exit(ExitCode.BUG)
+
+
+def _session(context: typer.Context) -> Session:
+    session = context.obj
+    assert isinstance(session, Session)
+    return session

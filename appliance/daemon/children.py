@@ -1,0 +1,205 @@
+"""The hands on the dnsmasq children: start, signal, watch, read their logs. Decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from appliance.addresses import Mac
+from appliance.boot.events import Event
+from appliance.daemon import signals as s
+from appliance.daemon.follow import ROTATE_AT, LogFollower
+from appliance.daemon.served import Served
+from appliance.dnsmasq import records as r
+from appliance.dnsmasq.correlate import Correlator
+from appliance.dnsmasq.log import parse
+from appliance.dnsmasq.process import DHCP_CAPABILITIES, TFTP_CAPABILITIES, child_argv
+from appliance.dnsmasq.speak import TFTP_PROBE
+from appliance.errors import SurroundingsError
+from appliance.paths import Paths
+from appliance.sync.compose import log_path
+from appliance.system.clock import now
+from appliance.system.command import spawn
+from appliance.system.files import make_directory
+
+POLL = 0.05  # seconds between looks at a log
+_QUIET = 6  # looks without a line after which an open exchange is closed
+_LAST_LINES = 40
+
+Report = Callable[[s.Signal], None]
+Watcher = Callable[[r.Record], None]
+
+
+@dataclass(slots=True)
+class _Running:
+    """One child that has been started."""
+
+    process: subprocess.Popen[bytes]
+    follower: LogFollower
+    correlator: Correlator
+    errors: Path
+    stopped: bool = False
+    task: asyncio.Task[None] | None = None
+    last: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_LINES))
+
+
+@dataclass(slots=True)
+class _Names:
+    """Whose MAC or address it is, in the generation that is being served right now."""
+
+    served: Served
+
+    def machine_of(self, mac: Mac) -> tuple[str, str] | None:
+        machine = self.served.by_mac.get(mac)
+        return (str(machine.name), machine.network) if machine else None
+
+    def other_nic(self, mac: Mac) -> tuple[str, str] | None:
+        found = self.served.other_nics.get(mac)
+        return (str(found[0].name), found[1].name) if found else None
+
+    def machine_at(self, ip: IPv4Address) -> tuple[str, Mac] | None:
+        machine = self.served.by_ip.get(ip)
+        return (str(machine.name), machine.mac) if machine else None
+
+
+class Children:
+    """All children by name. Reports what it sees; is told what to do."""
+
+    def __init__(self, paths: Paths, report: Report) -> None:
+        self._paths = paths
+        self._report = report
+        self._lookup = _Names(Served.nothing())
+        self._running: dict[str, _Running] = {}
+        self._watchers: dict[str, list[Watcher]] = {}
+        self._own_xids: deque[int] = deque(maxlen=4096)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of the children that run."""
+        return {name: child.process.pid for name, child in self._running.items()}
+
+    def expect(self, xid: int) -> None:
+        """A transaction id of our own questions: what it brings is a sign of life, no event."""
+        self._own_xids.append(xid)
+
+    @contextlib.contextmanager
+    def watching(self, name: str, watcher: Watcher) -> Iterator[None]:
+        """Show every record of a child to `watcher` as well, for as long as the block runs."""
+        watchers = self._watchers.setdefault(name, [])
+        watchers.append(watcher)
+        try:
+            yield
+        finally:
+            watchers.remove(watcher)
+
+    def start(self, name: str, served: Served) -> None:
+        """Start a child on the current generation. A child that cannot be started reports its end."""
+        log = Path(log_path(self._paths, name))
+        errors = log.with_suffix(".err")
+        try:
+            make_directory(log.parent, 0o750)
+            if log.exists():
+                log.replace(log.with_name(log.name + ".1"))
+            folder = f"network/{name.partition(':')[2]}" if name.startswith("dhcp:") else name
+            argv = child_argv(
+                Path(self._paths.current / folder / "dnsmasq.conf"),
+                DHCP_CAPABILITIES if name.startswith("dhcp:") else TFTP_CAPABILITIES,
+                root=os.geteuid() == 0,
+            )
+            fd = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+            try:
+                process = spawn(argv, stdout=fd, stderr=fd)
+            finally:
+                os.close(fd)
+        except (OSError, SurroundingsError) as error:
+            self._report(s.ChildExited(name, 127, str(error)))
+            return
+        self._lookup.served = served
+        correlator = Correlator(
+            name.partition(":")[2],
+            self._lookup,
+            first_stage=frozenset(served.boot_files),
+            refused=served.refused_classes,
+        )
+        child = _Running(process, LogFollower(log), correlator, errors)
+        self._running[name] = child
+        child.task = asyncio.create_task(self._attend(name, child), name=f"child {name}")
+
+    def follow(self, served: Served) -> None:
+        """From now on, names come from this generation's machines."""
+        self._lookup.served = served
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a child; one that is gone already reports that by itself."""
+        child = self._running.get(name)
+        if child is not None:
+            child.process.send_signal(number)
+            if number is signal.SIGKILL:
+                child.process.send_signal(signal.SIGCONT)  # a stopped process dies all the same, but sooner
+
+    async def _attend(self, name: str, child: _Running) -> None:
+        """Read a child's log until it is gone and read to its end."""
+        quiet = 0
+        while True:
+            ended = child.process.poll() is not None
+            lines = child.follower.read()
+            for line in lines:
+                self._line(name, child, line)
+            quiet = 0 if lines else quiet + 1
+            if quiet == _QUIET:
+                self._happened(child.correlator.flush(now()))
+            if ended and not lines:
+                break
+            if child.follower.size > ROTATE_AT:
+                child.follower.rotate()
+                child.process.send_signal(signal.SIGUSR2)
+            if not lines:
+                await asyncio.sleep(POLL)
+            else:
+                await asyncio.sleep(0)
+        self._happened(child.correlator.flush(now()))
+        child.follower.close()
+        if self._running.get(name) is child:
+            del self._running[name]
+        self._report(s.ChildExited(name, child.process.returncode, _last_words(child)))
+
+    def _line(self, name: str, child: _Running, line: str) -> None:
+        record = parse(line)
+        for watcher in self._watchers.get(name, ()):
+            watcher(record)
+        match record:
+            case r.HostsRead():
+                self._report(s.ChildReady(name))
+            case r.Started() if name == "tftp":
+                self._report(s.ChildReady(name))
+            case r.StartFailed() | r.Unrecognised() | r.HostsRejected() | r.CannotRead():
+                child.last.append(line)
+        xid = getattr(record, "xid", None)
+        if xid is not None:
+            self._report(s.ChildAlive(name))
+            if xid in self._own_xids:
+                return
+        if isinstance(record, r.TftpError) and record.path.endswith(TFTP_PROBE):
+            return
+        self._happened(child.correlator.step(record, now()))
+
+    def _happened(self, events: list[Event]) -> None:
+        for event in events:
+            self._report(s.Happened(event))
+
+
+def _last_words(child: _Running) -> str:
+    """Why it ended, in its own words: standard error first, then the last complaint in its log."""
+    with contextlib.suppress(OSError):
+        said = child.errors.read_text(errors="replace").strip().splitlines()
+        if said:
+            return said[-1][:400]
+    return child.last[-1][:400] if child.last else ""

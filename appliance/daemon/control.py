@@ -1,0 +1,160 @@
+"""The control socket: everything that reads, and the only door for everything that writes.
+
+It is a Unix socket whose file permissions say who may come in. A browser cannot reach it, and nothing on the
+VLAN can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Protocol
+
+from aiohttp import web
+
+from appliance.errors import ApplianceError, ExitCode, OperatorError, Refused, SurroundingsError
+from appliance.sync.run import Request
+
+_STATUS = {
+    ExitCode.OPERATOR: 422,
+    ExitCode.REFUSED: 409,
+    ExitCode.SURROUNDINGS: 503,
+    ExitCode.ROLLED_BACK: 502,
+}
+
+
+class Readings(Protocol):
+    """What the daemon can be asked."""
+
+    def status(self) -> dict[str, object]: ...
+    def machines(self) -> list[dict[str, object]]: ...
+    def machine(self, name: str) -> dict[str, object] | None: ...
+    def leases(self) -> list[dict[str, object]]: ...
+    async def events(self, *, limit: int, machine: str | None) -> list[str]: ...
+    def subscribe(self) -> asyncio.Queue[str]: ...
+    def unsubscribe(self, queue: asyncio.Queue[str]) -> None: ...
+
+
+class Actions(Protocol):
+    """What the daemon can be told."""
+
+    async def sync(self, request: Request) -> dict[str, object]: ...
+    async def reinstall(self, name: str) -> None: ...
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def control_app(readings: Readings, actions: Actions) -> web.Application:
+    """The application behind the control socket."""
+    app = web.Application(middlewares=[errors_as_json])
+    add_readings(app, readings)
+
+    async def sync(request: web.Request) -> web.Response:
+        return web.json_response(await actions.sync(_sync_request(await _body(request))))
+
+    async def reinstall(request: web.Request) -> web.Response:
+        await actions.reinstall(request.match_info["name"])
+        return web.json_response({"ok": True})
+
+    app.router.add_post("/v1/sync", sync)
+    app.router.add_post("/v1/machines/{name}/reinstall", reinstall)
+    return app
+
+
+def add_readings(app: web.Application, readings: Readings) -> None:
+    """The read-only listings; the same on the control socket and on the PXE address."""
+
+    async def status(_: web.Request) -> web.Response:
+        return web.json_response(readings.status())
+
+    async def machines(_: web.Request) -> web.Response:
+        return web.json_response(readings.machines())
+
+    async def machine(request: web.Request) -> web.Response:
+        found = readings.machine(request.match_info["name"])
+        if found is None:
+            raise Refused(f"there is no machine {request.match_info['name']!r} in the current generation")
+        return web.json_response(found)
+
+    async def leases(_: web.Request) -> web.Response:
+        return web.json_response(readings.leases())
+
+    async def events(request: web.Request) -> web.StreamResponse:
+        limit = min(_number(request.query.get("limit", "200")), 10_000)
+        name = request.query.get("machine")
+        follow = request.query.get("follow") == "1"
+        queue = readings.subscribe() if follow else None
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        try:
+            for line in await readings.events(limit=limit, machine=name):
+                await response.write(line.encode() + b"\n")
+            while queue is not None:
+                line = await queue.get()
+                if name is None or json.loads(line)["machine"] == name:
+                    await response.write(line.encode() + b"\n")
+        except ConnectionError:
+            pass
+        finally:
+            if queue is not None:
+                readings.unsubscribe(queue)
+        return response
+
+    app.router.add_get("/v1/status", status)
+    app.router.add_get("/v1/machines", machines)
+    app.router.add_get("/v1/machines/{name}", machine)
+    app.router.add_get("/v1/leases", leases)
+    app.router.add_get("/v1/events", events)
+
+
+def error_json(error: ApplianceError) -> dict[str, object]:
+    """An error as it travels to the command line."""
+    facts: dict[str, object] = {
+        "kind": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+    }
+    if isinstance(error, OperatorError):
+        facts["problems"] = [asdict(p) for p in error.problems]
+    return facts
+
+
+@web.middleware
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """An error of ours as JSON, with a status that says whose turn it is."""
+    try:
+        return await handler(request)
+    except ApplianceError as error:
+        return web.json_response(error_json(error), status=_STATUS.get(error.exit_code, 500))
+
+
+async def _body(request: web.Request) -> dict[str, object]:
+    try:
+        value = await request.json()
+    except ValueError as error:
+        raise SurroundingsError("the request is not JSON") from error
+    if not isinstance(value, dict):
+        raise SurroundingsError("the request is not a JSON object")
+    return value
+
+
+def _sync_request(body: dict[str, object]) -> Request:
+    to = body.get("to")
+    if to is not None and not isinstance(to, int):
+        raise SurroundingsError("the generation to go back to is not a number")
+    return Request(
+        why=str(body.get("why", "sync"))[:200],
+        who=str(body.get("who", ""))[:64],
+        allow_mass_change=body.get("allow_mass_change") is True,
+        expected=str(body.get("expected", "")),
+        to=to,
+    )
+
+
+def _number(text: str) -> int:
+    if not text.isdigit():
+        raise SurroundingsError(f"{text!r} is not a number")
+    return int(text)

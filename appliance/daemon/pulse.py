@@ -1,0 +1,97 @@
+"""Heartbeats: time itself, the interfaces, the children's signs of life, the endpoint's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+import aiohttp
+
+from appliance.daemon import signals as s
+from appliance.daemon.children import Children
+from appliance.daemon.state import State
+from appliance.dnsmasq.speak import TFTP_PROBE, new_xid, probe_mac, send_probe, tftp_answers
+from appliance.system.clock import monotonic
+from appliance.system.network import interface_state
+from appliance.system.notify import notify, watchdog_seconds
+
+BEAT = 0.25
+_INTERFACES_EVERY = 1.0
+_ENDPOINT_EVERY = 15.0
+_TFTP_PATIENCE = 1.0
+_log = logging.getLogger("pxe-appliance")
+
+
+class Pulse:
+    """Reports time and signs of life."""
+
+    def __init__(
+        self, children: Children, report: Callable[[s.Signal], None], state: Callable[[], State]
+    ) -> None:
+        self._children = children
+        self._report = report
+        self._state = state
+        self._mac = probe_mac()
+        self._asking: set[asyncio.Task[None]] = set()
+
+    async def beat(self) -> None:
+        """Tick for ever; look at the interfaces; tell systemd that the loop turns."""
+        looked = woken = float("-inf")
+        watchdog = watchdog_seconds()
+        while True:
+            if monotonic() - looked >= _INTERFACES_EVERY:
+                looked = monotonic()
+                for network in self._state().served.settings.networks.values():
+                    self._report(s.InterfaceSeen(network.name, interface_state(network.interface)))
+            self._report(s.Ticked())
+            if watchdog is not None and monotonic() - woken >= watchdog / 2:
+                woken = monotonic()
+                notify("WATCHDOG=1")
+            await asyncio.sleep(BEAT)
+
+    def probe(self, name: str) -> None:
+        """Ask a child for a sign of life; the answer, if any, is reported."""
+        task = asyncio.create_task(self._probe(name), name=f"probe {name}")
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _probe(self, name: str) -> None:
+        state = self._state()
+        network = state.served.network_of_child(name)
+        with contextlib.suppress(OSError):  # the interface went away between two looks: the next look says so
+            if network is not None:
+                xid = new_xid()
+                self._children.expect(xid)
+                send_probe(network, self._mac, xid)
+                return
+            for served in state.served.settings.networks.values():
+                if state.usable(served.name):
+                    answers = await asyncio.to_thread(
+                        tftp_answers, served.address, TFTP_PROBE, _TFTP_PATIENCE
+                    )
+                    if answers:
+                        self._report(s.ChildAlive(name))
+                    return
+
+    async def watch_endpoint(self) -> None:
+        """Ask the Matchbox endpoint for its front page, for ever."""
+        timeout = aiohttp.ClientTimeout(total=5)
+        async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
+            while True:
+                served = self._state().served
+                matchbox = served.settings.matchbox
+                if served.id is not None and matchbox.builtin:
+                    self._report(s.EndpointSeen(reachable=True))
+                elif served.id is not None:
+                    self._report(s.EndpointSeen(await _answers(session, matchbox.endpoint + "/")))
+                await asyncio.sleep(_ENDPOINT_EVERY if served.id is not None else BEAT)
+
+
+async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(url, allow_redirects=False) as answer:
+            return answer.status < 500
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return False

@@ -1,0 +1,90 @@
+"""Events to whoever listens, and to the history, a moment behind: a slow disk must not slow the decider."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+import threading
+from datetime import datetime
+
+from appliance.boot.events import Event, rfc3339
+from appliance.boot.ladder import Ladder
+from appliance.daemon.history import History
+
+_EVERY = 0.5  # seconds between writes
+_WAITING = 50_000  # events kept for a disk that is not ready; more are dropped and counted
+_LISTENER = 10_000
+_log = logging.getLogger("pxe-appliance")
+
+
+class Recorder:
+    """Collects what has to be kept and hands it on."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._events: list[tuple[str | None, str]] = []
+        self._ladders: dict[str, str] = {}
+        self._installed: dict[str, str | None] = {}
+        self._listeners: set[asyncio.Queue[str]] = set()
+        self._busy = threading.Lock()
+        self.dropped = 0
+
+    def record(self, event: Event) -> None:
+        """Keep and publish one event."""
+        text = json.dumps(event.as_json(), ensure_ascii=False)
+        if len(self._events) < _WAITING:
+            self._events.append((event.machine, text))
+        else:
+            self.dropped += 1
+        for listener in list(self._listeners):
+            if listener.full():  # whoever does not read loses the oldest, and nobody waits for it
+                listener.get_nowait()
+            listener.put_nowait(text)
+
+    def save(self, machine: str, ladder: Ladder) -> None:
+        """Keep how far a machine has come."""
+        self._ladders[machine] = json.dumps(ladder.as_json())
+
+    def save_installed(self, machine: str, at: datetime | None) -> None:
+        """Keep when a machine was installed; None to forget it."""
+        self._installed[machine] = rfc3339(at) if at else None
+
+    def subscribe(self) -> asyncio.Queue[str]:
+        """A queue that gets every event from now on."""
+        queue: asyncio.Queue[str] = asyncio.Queue(_LISTENER)
+        self._listeners.add(queue)
+        return queue
+
+    def unsubscribe(self, queue: asyncio.Queue[str]) -> None:
+        """Stop filling a queue."""
+        self._listeners.discard(queue)
+
+    def past(self, limit: int, machine: str | None) -> list[str]:
+        """The newest events as JSON texts, those that are not written yet included."""
+        self.flush()
+        with self._busy:
+            return self._history.events(limit=limit, machine=machine)
+
+    def flush(self) -> None:
+        """Write what has been collected. From any thread."""
+        with self._busy:
+            events, self._events = self._events, []
+            ladders, self._ladders = self._ladders, {}
+            installed, self._installed = self._installed, {}
+            if not events and not ladders and not installed:
+                return
+            try:
+                self._history.append(events, ladders)
+                self._history.set_installed(installed)
+            except sqlite3.Error as error:
+                # A full disk costs the past, never the present.
+                self.dropped += len(events)
+                _log.warning("cannot write the history, %d events lost: %s", len(events), error)
+
+    async def write_behind(self) -> None:
+        """Write every half second, for ever."""
+        while True:
+            await asyncio.sleep(_EVERY)
+            await asyncio.to_thread(self.flush)

@@ -1,0 +1,72 @@
+"""A machine calls home: `POST /v1/report` with a stage and a message. Reading it is pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+
+from appliance.addresses import Mac
+from appliance.boot.events import Event, EventKind
+from appliance.daemon.requests_seen import client_address
+from appliance.daemon.served import Served
+
+LIMIT = 8192  # bytes of a report
+_TEXT = 512
+# A stage that ends a boot; `installed` also ends an install-once machine's need of the installer.
+_FINAL = frozenset({"done", "installed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A report that belongs to a machine."""
+
+    event: Event
+    installed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A report that does not count: the HTTP status and why."""
+
+    status: int
+    reason: str
+
+
+def read_report(body: bytes, client: str, served: Served, at: datetime) -> Accepted | Rejected:
+    """Read a report that came from `client`.
+
+    Only the machine whose reserved address it came from may report, and only for itself: a MAC in the
+    report must be one of its own.
+    """
+    try:
+        facts = json.loads(body)
+    except (ValueError, RecursionError):
+        return Rejected(400, "the report is not JSON")
+    if not isinstance(facts, dict) or not isinstance(facts.get("stage"), str):
+        return Rejected(400, 'a report looks like {"stage": "done", "message": "…"}')
+    address = client_address(client)
+    machine = served.by_ip.get(address) if address else None
+    if machine is None:
+        return Rejected(403, f"{client} is not the address of a machine in the inventory")
+    if facts.get("mac") is not None and not _is_own(facts["mac"], machine.macs):
+        return Rejected(403, f"the report names a MAC that is not {machine.name}'s")
+    stage = facts["stage"][:64]
+    kind = EventKind.DONE if stage in _FINAL else EventKind.REPORT
+    detail = {"stage": stage, "message": str(facts.get("message", ""))[:_TEXT]}
+    more = facts.get("facts")
+    if isinstance(more, Mapping):
+        detail |= {str(k)[:32]: str(v)[:_TEXT] for k, v in list(more.items())[:16] if k not in detail}
+    event = Event(
+        at, kind, str(machine.name), machine.mac, address, machine.network, MappingProxyType(detail)
+    )
+    return Accepted(event, installed=stage == "installed")
+
+
+def _is_own(raw: object, macs: tuple[Mac, ...]) -> bool:
+    try:
+        return isinstance(raw, str) and Mac.parse(raw) in macs
+    except ValueError:
+        return False

@@ -1,0 +1,102 @@
+"""From answered HTTP requests to events: which rung of whose ladder it was. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from ipaddress import AddressValueError, IPv4Address
+from types import MappingProxyType
+
+from appliance.boot.events import Event, EventKind
+from appliance.daemon.served import Served
+from appliance.inventory.model import Machine
+from appliance.matchbox.model import Boot
+from appliance.matchbox.request import RequestKind, RequestRecord
+from appliance.sync.handover import boot_of, machine_url
+
+_FIRST_STAGES = "/assets/ipxe/"
+_RUNGS = {
+    RequestKind.SCRIPT: EventKind.SCRIPT,
+    RequestKind.GRUB: EventKind.SCRIPT,
+    RequestKind.IGNITION: EventKind.IGNITION,
+}
+
+
+def event_of(record: RequestRecord, served: Served, at: datetime, *, to_disk: bool) -> Event | None:
+    """The event that an answered request is; None when it says nothing about a boot.
+
+    `to_disk` tells that the script sent the machine to its disk.
+    """
+    machine = machine_of(record, served)
+    failed = record.status >= 400 or (not record.complete and record.status in {200, 206})
+    if failed:
+        kind: EventKind | None = EventKind.HTTP_ERROR
+    elif record.kind is RequestKind.ASSET:
+        kind = _asset_rung(record, served, machine)
+    else:
+        kind = _RUNGS.get(record.kind)
+    if kind is None:
+        return None
+    said = {
+        "path": record.path[:256],
+        "status": str(record.status),
+        "bytes": str(record.sent) if record.kind is RequestKind.ASSET else "",
+        "file": record.path.removeprefix(_FIRST_STAGES) if kind is EventKind.BOOTFILE else "",
+        "reason": (record.reason or "")[:256],
+        "group": record.group or "",
+        "to": "disk" if to_disk and kind is EventKind.SCRIPT else "",
+        "claims": record.machine or "" if record.machine and _name(machine) != record.machine else "",
+    }
+    return Event(
+        at,
+        kind,
+        _name(machine),
+        machine.mac if machine else None,
+        client_address(record.client),
+        machine.network if machine else None,
+        MappingProxyType({k: v for k, v in said.items() if v}),
+    )
+
+
+def machine_of(record: RequestRecord, served: Served) -> Machine | None:
+    """The machine that asked: whose address it came from, else who it says it is."""
+    address = client_address(record.client)
+    at_address = served.by_ip.get(address) if address else None
+    return at_address or (served.machines.get(record.machine) if record.machine else None)
+
+
+def client_address(text: str) -> IPv4Address | None:
+    """A peer's address, None when it is no IPv4 address."""
+    try:
+        return IPv4Address(text)
+    except AddressValueError:
+        return None
+
+
+def _asset_rung(record: RequestRecord, served: Served, machine: Machine | None) -> EventKind | None:
+    if record.method != "GET" or record.status not in {200, 206}:
+        return None
+    if record.path.startswith(_FIRST_STAGES):
+        return EventKind.BOOTFILE
+    boot = _boot(served, machine)
+    if boot is None:
+        return None
+    if _same_path(record.path, boot.kernel):
+        return EventKind.KERNEL
+    if any(_same_path(record.path, initrd) for initrd in boot.initrd):
+        return EventKind.INITRD
+    return None
+
+
+def _boot(served: Served, machine: Machine | None) -> Boot | None:
+    profile = served.inventory.profiles.get(machine.profile) if machine and machine.profile else None
+    if machine is None or profile is None:
+        return None
+    return boot_of(profile, machine_url(served.settings, served.settings.networks[machine.network]))
+
+
+def _same_path(path: str, wanted: str) -> bool:
+    return bool(wanted) and (path == wanted or path.endswith("/" + wanted.lstrip("/")))
+
+
+def _name(machine: Machine | None) -> str | None:
+    return str(machine.name) if machine else None

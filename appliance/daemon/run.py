@@ -1,0 +1,328 @@
+"""The daemon, wired: one queue, one decider, tasks that only report. The only place where all of it meets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from aiohttp import web
+
+from appliance.boot.events import Event, EventKind
+from appliance.boot.ladder import Ladder
+from appliance.daemon import signals as s
+from appliance.daemon.activate import Activator
+from appliance.daemon.adopt import adopted_generation
+from appliance.daemon.children import Children
+from appliance.daemon.control import control_app
+from appliance.daemon.history import History
+from appliance.daemon.leases import live
+from appliance.daemon.pulse import Pulse
+from appliance.daemon.recorder import Recorder
+from appliance.daemon.served import Served
+from appliance.daemon.state import Now, State, step
+from appliance.daemon.status import Process, machine_json, machines_json, status_json
+from appliance.daemon.web import WebSide
+from appliance.dnsmasq.lifecycle import Phase
+from appliance.errors import ApplianceError, ExitCode, NotProven, OperatorError, Refused
+from appliance.paths import Paths
+from appliance.sync import generations
+from appliance.sync import run as route
+from appliance.sync.apply import AppliedPlan, ProvenPlan
+from appliance.system.clock import monotonic, now
+from appliance.system.files import exclusive_lock, make_directory
+from appliance.system.notify import notify
+
+_log = logging.getLogger("pxe-appliance")
+_STOP_SECONDS = 15.0
+_START_SECONDS = 5.0
+
+
+def run_daemon(paths: Paths, *, verbose: bool) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code.
+
+    Raises:
+        Refused: another daemon serves this root already.
+        OperatorError: nothing was ever applied and the inventory cannot be used.
+    """
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(levelname)s %(message)s"
+        if "JOURNAL_STREAM" in os.environ
+        else "%(asctime)s %(levelname)s %(message)s",
+    )
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    with exclusive_lock(Path(paths.run / "daemon.lock"), wait=False, purpose="pxe-appliance serve"):
+        return asyncio.run(Daemon(paths).serve())
+
+
+class Daemon:
+    """One running appliance."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
+        self.state = State()
+        self.started = now()
+        self.queue: asyncio.Queue[s.Signal] = asyncio.Queue()
+        self.children = Children(paths, self.queue.put_nowait)
+        self.history = History(Path(paths.history))
+        self.recorder = Recorder(self.history)
+        self.activator = Activator(self.children, self.queue.put_nowait, lambda: self.state)
+        self.web = WebSide(paths, self)
+        self.sync_lock = asyncio.Lock()
+        self.adopted = asyncio.Event()
+        self.serving = asyncio.Event()
+        self.sync_problem: dict[str, str] | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    # ---- the one decider ----
+
+    async def decide(self) -> None:
+        """Take signals one by one until a requested stop is complete."""
+        while not self.state.stopped:
+            signal_seen = await self.queue.get()
+            self.state, commands = step(self.state, signal_seen, Now(now(), monotonic()))
+            for command in commands:
+                self.obey(command)
+            if isinstance(signal_seen, s.Adopted):
+                self.web.refresh()
+                self.adopted.set()
+            if all(child.phase is Phase.SERVING for child in self.state.children.values()):
+                self.serving.set()
+
+    def obey(self, command: s.Command) -> None:
+        """The hands of the decider."""
+        match command:
+            case s.Spawn(name):
+                self.children.start(name, self.state.served)
+            case s.Terminate(name):
+                self.children.signal(name, signal.SIGTERM)
+            case s.Kill(name):
+                self.children.signal(name, signal.SIGKILL)
+            case s.Probe(name):
+                self.pulse.probe(name)
+            case s.Record(event):
+                self.recorder.record(event)
+                if "message" in event.detail and event.kind is EventKind.DNSMASQ:
+                    _log.info("%s", event.detail["message"])
+            case s.SaveLadder(machine, ladder):
+                self.recorder.save(machine, ladder)
+            case s.SaveInstalled(machine, at):
+                self.recorder.save_installed(machine, at)
+
+    # ---- the whole life ----
+
+    async def serve(self) -> int:
+        """From start to stop."""
+        self.loop = asyncio.get_running_loop()
+        self.pulse = Pulse(self.children, self.queue.put_nowait, lambda: self.state)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.loop.add_signal_handler(number, self.queue.put_nowait, s.StopRequested())
+        self._remember()
+        tasks = [
+            asyncio.create_task(coroutine, name=name)
+            for name, coroutine in (
+                ("pulse", self.pulse.beat()),
+                ("recorder", self.recorder.write_behind()),
+                ("endpoint", self.pulse.watch_endpoint()),
+                ("web", self.web.serve()),
+            )
+        ]
+        decider = asyncio.create_task(self.decide(), name="decider")
+        control = await self._open_control()
+        try:
+            await self._first_generation()
+            notify("READY=1", "STATUS=serving")
+            failed = asyncio.create_task(_first_failure(tasks), name="failures")
+            await asyncio.wait({decider, failed}, return_when=asyncio.FIRST_COMPLETED)
+            if failed.done():
+                failed.result()
+            return ExitCode.FINE
+        finally:
+            notify("STOPPING=1")
+            await self._close(decider, tasks, control)
+
+    async def _first_generation(self) -> None:
+        """Serve what is there at once, then bring it up to date."""
+        pinned = False
+        if (adopted := adopted_generation(self.paths)) is not None:
+            self.children.follow(adopted.served)
+            self.queue.put_nowait(adopted)
+            pinned = generations.read_manifest(self.paths, adopted.served.id or 0).pinned
+            await self._settled()
+        if pinned:
+            self.sync_problem = _problem(
+                "rolled-back",
+                "warning",
+                "a rolled-back generation is served; it stays until the next sync",
+                "pxe-appliance plan",
+            )
+            return
+        try:
+            await self.sync(route.Request(why="daemon start", who="pxe-appliance serve"))
+        except ApplianceError as error:
+            if adopted is None and not isinstance(error, NotProven):
+                raise
+            _log.error("the last good generation is served: %s", error.message)
+            fix = "pxe-appliance check" if isinstance(error, OperatorError) else "pxe-appliance sync"
+            self.sync_problem = _problem("sync", "error", f"not in sync: {error.message}", fix)
+
+    async def _settled(self) -> None:
+        """Wait until the children serve, or it is clear that one of them does not come up."""
+        self.serving.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.serving.wait(), _START_SECONDS)
+
+    async def _open_control(self) -> web.AppRunner:
+        _clear_socket(self.paths)
+        runner = web.AppRunner(control_app(self, self), access_log=None)
+        await runner.setup()
+        await web.UnixSite(runner, str(self.paths.control)).start()
+        _open_to_group(self.paths)
+        return runner
+
+    async def _close(
+        self, decider: asyncio.Task[None], tasks: list[asyncio.Task[None]], control: web.AppRunner
+    ) -> None:
+        self.queue.put_nowait(s.StopRequested())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(decider), _STOP_SECONDS)
+        _clear_socket(self.paths)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        decider.cancel()
+        await control.cleanup()
+        await asyncio.to_thread(self.recorder.flush)
+        self.history.close()
+
+    def _remember(self) -> None:
+        """How far machines had come, and who held what, before we were started."""
+        ladders = {}
+        for machine, raw in self.history.ladders().items():
+            with contextlib.suppress(ValueError):
+                ladders[machine] = Ladder.from_json(raw)
+        installed = {m: datetime.fromisoformat(at) for m, at in self.history.installed().items()}
+        self.state = replace(self.state, ladders=ladders, installed=installed)
+
+    # ---- what can be asked (control.Readings) ----
+
+    def status(self) -> dict[str, object]:
+        """For `status`."""
+        problems = [self.sync_problem] if self.sync_problem else []
+        problems += [_problem("http", "error", why, "ss -ltnp") for why in self.web.problems]
+        problems += [_problem("matchbox-data", "warning", why, "") for why in self.web.data_problems]
+        process = Process(os.getpid(), self.started, self.children.pids, tuple(problems))
+        return status_json(self.state, process, now())
+
+    def machines(self) -> list[dict[str, object]]:
+        """For `machines`."""
+        return machines_json(self.state, now())
+
+    def machine(self, name: str) -> dict[str, object] | None:
+        """For `machine show`."""
+        found = self.state.served.machines.get(name)
+        return machine_json(self.state, found, now()) if found else None
+
+    def leases(self) -> list[dict[str, object]]:
+        """For `leases`."""
+        return [lease.as_json() for lease in live(self.state.leases, now())]
+
+    async def events(self, *, limit: int, machine: str | None) -> list[str]:
+        """For `events`: the newest `limit` of the past."""
+        return await asyncio.to_thread(self.recorder.past, limit, machine)
+
+    def subscribe(self) -> asyncio.Queue[str]:
+        """For `events -f`."""
+        return self.recorder.subscribe()
+
+    def unsubscribe(self, queue: asyncio.Queue[str]) -> None:
+        """The end of `events -f`."""
+        self.recorder.unsubscribe(queue)
+
+    # ---- what the HTTP side needs (web.Owner) ----
+
+    def served(self) -> Served:
+        """The generation that is being served."""
+        return self.state.served
+
+    def installed(self, machine: str) -> bool:
+        """Whether a machine has said that it is installed."""
+        return machine in self.state.installed
+
+    def report(self, signal_seen: s.Signal) -> None:
+        """Tell the decider."""
+        self.queue.put_nowait(signal_seen)
+
+    # ---- what can be told (control.Actions) ----
+
+    async def reinstall(self, name: str) -> None:
+        """Give an installed machine its installer again at its next boot."""
+        if name not in self.state.served.machines:
+            raise Refused(f"there is no machine {name!r} in the current generation")
+        self.report(s.ReinstallWanted(name))
+
+    async def sync(self, request: route.Request) -> dict[str, object]:
+        """Carry a change through on the running children."""
+        async with self.sync_lock:
+            try:
+                outcome = await asyncio.to_thread(route.sync, self.paths, request, self._activate)
+            except NotProven as error:
+                self._happened(EventKind.ROLLBACK, {"reason": error.message})
+                raise
+            except ApplianceError as error:
+                self._happened(EventKind.SYNC, {"refused": error.message})
+                raise
+            self.sync_problem = None
+            if outcome.number != self.state.served.id or not self.state.served.proven:
+                await self._readopt()
+            if not outcome.plan.empty:
+                self._happened(EventKind.SYNC, {"generation": str(outcome.number), "why": request.why})
+            return outcome.as_json()
+
+    def _activate(self, applied: AppliedPlan) -> ProvenPlan:
+        """Called from the sync's thread; the activation itself runs on the loop."""
+        assert self.loop is not None
+        adopted = adopted_generation(self.paths)
+        assert adopted is not None
+        return asyncio.run_coroutine_threadsafe(self.activator.activate(applied, adopted), self.loop).result()
+
+    async def _readopt(self) -> None:
+        """Serve the proven generation everywhere before a sync is said to be done."""
+        adopted = await asyncio.to_thread(adopted_generation, self.paths)
+        if adopted is not None:
+            self.adopted.clear()
+            self.queue.put_nowait(adopted)
+            await asyncio.wait_for(self.adopted.wait(), _STOP_SECONDS)
+
+    def _happened(self, kind: EventKind, detail: dict[str, str]) -> None:
+        self.queue.put_nowait(s.Happened(Event(now(), kind, detail=detail)))
+
+
+async def _first_failure(tasks: list[asyncio.Task[None]]) -> None:
+    """Wait until a task that should live for ever ends; raise what ended it."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+
+
+def _clear_socket(paths: Paths) -> None:
+    """No socket file: one that a killed daemon left would refuse everybody."""
+    make_directory(Path(paths.run))
+    Path(paths.control).unlink(missing_ok=True)
+
+
+def _open_to_group(paths: Paths) -> None:
+    """Whoever is in the group that owns the run directory may ask and tell."""
+    Path(paths.control).chmod(0o660)
+
+
+def _problem(identity: str, severity: str, message: str, fix: str) -> dict[str, str]:
+    return {"id": identity, "severity": severity, "message": message, "fix": fix}

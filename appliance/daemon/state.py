@@ -1,0 +1,261 @@
+"""The decider: `step(state, signal, now)` gives the next state and what has to be done. Pure.
+
+Tasks only report; nothing but this function decides whether a child is started, killed or probed, how far a
+machine has come, or what is worth remembering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import TypeVar
+
+from appliance.addresses import Mac
+from appliance.boot.events import Event, EventKind
+from appliance.boot.ladder import Ladder, climb
+from appliance.daemon import signals as s
+from appliance.daemon.leases import Lease, after_event
+from appliance.daemon.served import Served
+from appliance.dnsmasq.lifecycle import Child, Order, Patience, Phase
+from appliance.dnsmasq.lifecycle import Signal as ChildSignal
+from appliance.system.network import InterfaceState
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+STRAYS_COUNTED = 4096
+PROBE_EVERY = 1.0  # seconds; with `Patience.hang` a hang is over within five
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The two clocks at the moment of a step."""
+
+    wall: datetime
+    monotonic: float
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything the daemon knows."""
+
+    served: Served = field(default_factory=Served.nothing)
+    patience: Patience = Patience()
+    children: Mapping[str, Child] = field(default_factory=lambda: MappingProxyType({}))
+    probed_at: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    last_words: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    interfaces: Mapping[str, InterfaceState] = field(default_factory=lambda: MappingProxyType({}))
+    ladders: Mapping[str, Ladder] = field(default_factory=lambda: MappingProxyType({}))
+    leases: Mapping[str, Lease] = field(default_factory=lambda: MappingProxyType({}))
+    installed: Mapping[str, datetime] = field(default_factory=lambda: MappingProxyType({}))
+    strays: Mapping[Mac, datetime] = field(default_factory=lambda: MappingProxyType({}))
+    rogue_servers: Mapping[str, datetime] = field(default_factory=lambda: MappingProxyType({}))
+    endpoint_reachable: bool | None = None
+    stopping: bool = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a requested stop is complete."""
+        return self.stopping and all(c.phase is Phase.STOPPED for c in self.children.values())
+
+    def usable(self, network: str) -> bool:
+        """Whether a network's interface can carry our probes: there, up, with our address."""
+        seen, wanted = self.interfaces.get(network), self.served.settings.networks.get(network)
+        return bool(seen and wanted and seen.present and seen.up and seen.holds(wanted.address))
+
+
+Stepped = tuple[State, list[s.Command]]
+
+
+def step(state: State, signal: s.Signal, now: Now) -> Stepped:  # noqa: C901 - a dispatch, a line a signal
+    """The state after `signal`, and the commands for the hands."""
+    match signal:
+        case s.Happened(event):
+            return _happened(state, event)
+        case s.Adopted(served):
+            return _adopted(state, served, now)
+        case s.ChildReady(name):
+            return _child(state, name, ChildSignal.READY, now)
+        case s.ChildExited(name, rc, said):
+            return _exited(state, name, rc, said, now)
+        case s.ChildAlive(name):
+            return _touch(state, name, alive_at=now.monotonic), []
+        case s.ChildDeaf(name, seconds):
+            return _touch(state, name, grace_until=now.monotonic + seconds), []
+        case s.RestartChild(name):
+            return _child(state, name, ChildSignal.RESTART, now)
+        case s.InterfaceSeen(network, seen):
+            return replace(state, interfaces=_with(state.interfaces, network, seen)), []
+        case s.EndpointSeen(reachable):
+            return replace(state, endpoint_reachable=reachable), []
+        case s.ReinstallWanted(machine):
+            kept = {m: at for m, at in state.installed.items() if m != machine}
+            return replace(state, installed=MappingProxyType(kept)), [s.SaveInstalled(machine, None)]
+        case s.Ticked():
+            return _ticked(state, now)
+        case s.StopRequested():
+            return _all_children(replace(state, stopping=True), ChildSignal.STOP, now)
+
+
+def _happened(state: State, event: Event) -> Stepped:
+    commands: list[s.Command] = [s.Record(event)]
+    state = replace(state, leases=after_event(state.leases, event, state.served))
+    match event.kind:
+        case EventKind.STRAY if event.mac is not None:
+            state = replace(state, strays=_bounded(state.strays, event.mac, event.at))
+        case EventKind.ROGUE_SERVER:
+            name = event.detail.get("server", str(event.ip))
+            state = replace(state, rogue_servers=_with(state.rogue_servers, name, event.at))
+    if event.machine is None or event.machine not in state.served.machines:
+        return state, commands
+    if event.kind is EventKind.DONE and event.detail.get("stage") == "installed":
+        state = replace(state, installed=_with(state.installed, event.machine, event.at))
+        commands.append(s.SaveInstalled(event.machine, event.at))
+    before = state.ladders.get(event.machine, Ladder())
+    after = climb(before, event)
+    if after != before:
+        state = replace(state, ladders=_with(state.ladders, event.machine, after))
+        commands.append(s.SaveLadder(event.machine, after))
+    return state, commands
+
+
+def _adopted(state: State, served: Served, now: Now) -> Stepped:
+    wanted = served.children()
+    children = dict(state.children)
+    for name in wanted:
+        children.setdefault(name, Child(name))
+    machines = served.machines
+    state = replace(
+        state,
+        served=served,
+        children=MappingProxyType(children),
+        ladders=MappingProxyType({m: ladder for m, ladder in state.ladders.items() if m in machines}),
+        leases=MappingProxyType({k: v for k, v in state.leases.items() if v.machine in machines}),
+        interfaces=MappingProxyType(
+            {n: i for n, i in state.interfaces.items() if n in served.settings.networks}
+        ),
+    )
+    commands: list[s.Command] = []
+    for name in sorted(children):
+        state, more = _child(state, name, ChildSignal.START if name in wanted else ChildSignal.STOP, now)
+        commands += more
+    return _without_gone(state), commands
+
+
+def _child(state: State, name: str, signal: ChildSignal, now: Now) -> Stepped:
+    child = state.children.get(name)
+    if child is None:
+        return state, []
+    if state.stopping and signal is not ChildSignal.EXITED:
+        signal = ChildSignal.STOP if signal is not ChildSignal.LOST else signal
+    after, orders = child.after(signal, now.monotonic, state.patience)
+    commands = [_order(o, name) for o in orders if o is not Order.ARM_BACKOFF]  # `due` sees to that one
+    if after.phase is not child.phase:
+        commands += _phase_event(state, child, after, now)
+    return replace(state, children=_with(state.children, name, after)), commands
+
+
+def _order(order: Order, name: str) -> s.Command:
+    match order:
+        case Order.TERM:
+            return s.Terminate(name)
+        case Order.KILL:
+            return s.Kill(name)
+        case _:
+            return s.Spawn(name)
+
+
+def _exited(state: State, name: str, rc: int, said: str, now: Now) -> Stepped:
+    state = replace(state, last_words=_with(state.last_words, name, said or f"exit code {rc}"))
+    state, commands = _child(state, name, ChildSignal.EXITED, now)
+    return _without_gone(state), commands
+
+
+def _without_gone(state: State) -> State:
+    """Forget children that have ended and that no network wants any more."""
+    wanted = set(state.served.children())
+    kept = {n: c for n, c in state.children.items() if n in wanted or c.phase is not Phase.STOPPED}
+    return replace(state, children=MappingProxyType(kept)) if len(kept) != len(state.children) else state
+
+
+def _ticked(state: State, now: Now) -> Stepped:
+    commands: list[s.Command] = []
+    for name in sorted(state.children):
+        if not _can_be_probed(state, name):
+            # Without interface or address nothing can be asked: silence says nothing about the child.
+            state = _touch(state, name, alive_at=now.monotonic)
+        due = state.children[name].due(now.monotonic, state.patience)
+        if due is not None:
+            state, more = _child(state, name, due, now)
+            commands += more
+        elif _wants_probe(state, name, now):
+            state = replace(state, probed_at=_with(state.probed_at, name, now.monotonic))
+            commands.append(s.Probe(name))
+    return state, commands
+
+
+def _can_be_probed(state: State, name: str) -> bool:
+    network = state.served.network_of_child(name)
+    if network is not None:
+        return state.usable(network.name)
+    return any(state.usable(n) for n in state.served.settings.networks)
+
+
+def _wants_probe(state: State, name: str, now: Now) -> bool:
+    if state.children[name].phase is not Phase.SERVING or not _can_be_probed(state, name):
+        return False
+    return now.monotonic - state.probed_at.get(name, float("-inf")) >= PROBE_EVERY
+
+
+def _phase_event(state: State, before: Child, after: Child, now: Now) -> list[s.Command]:
+    """The changes of phase that an operator wants to read in `events`."""
+    detail = {"child": after.name, "phase": after.phase.value}
+    match before.phase, after.phase:
+        case _, Phase.BACKOFF:
+            said = state.last_words.get(after.name, "")
+            detail |= {"message": f"{after.name} ended by itself and is started again", "said": said}
+        case _, Phase.HUNG:
+            detail |= {"message": f"{after.name} answered nothing for too long and was killed"}
+        case Phase.STARTING, Phase.SERVING:
+            detail |= {"message": f"{after.name} is serving"}
+        case _:
+            return []
+    network = state.served.network_of_child(after.name)
+    event = Event(now.wall, EventKind.DNSMASQ, network=network.name if network else None, detail=detail)
+    return [s.Record(event)]
+
+
+def _all_children(state: State, signal: ChildSignal, now: Now) -> Stepped:
+    commands: list[s.Command] = []
+    for name in sorted(state.children):
+        state, more = _child(state, name, signal, now)
+        commands += more
+    return state, commands
+
+
+def _touch(state: State, name: str, *, alive_at: float = 0.0, grace_until: float = 0.0) -> State:
+    child = state.children.get(name)
+    if child is None:
+        return state
+    child = replace(
+        child,
+        alive_at=max(child.alive_at, alive_at),
+        grace_until=max(child.grace_until, grace_until),
+    )
+    return replace(state, children=_with(state.children, name, child))
+
+
+def _bounded(strays: Mapping[Mac, datetime], mac: Mac, at: datetime) -> Mapping[Mac, datetime]:
+    """The strays of the last day, the newest when a flood brings more than can be told apart."""
+    if mac not in strays and len(strays) >= STRAYS_COUNTED:
+        horizon = at - timedelta(days=1)
+        strays = {m: t for m, t in strays.items() if t > horizon}
+        if len(strays) >= STRAYS_COUNTED:
+            return MappingProxyType(strays)
+    return _with(strays, mac, at)
+
+
+def _with(mapping: Mapping[K, V], key: K, value: V) -> Mapping[K, V]:
+    return MappingProxyType({**mapping, key: value})

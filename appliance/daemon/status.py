@@ -1,0 +1,173 @@
+"""The listings as JSON values: what `status`, `machines` and `machine show` say. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from appliance.boot.events import rfc3339
+from appliance.boot.ladder import Ladder
+from appliance.daemon.state import State
+from appliance.dnsmasq.lifecycle import Phase
+from appliance.inventory.model import Machine
+from appliance.matchbox.handoff import boot_url
+from appliance.sync.plan import machine_facts, profile_facts
+
+_WORST_FIRST = (
+    Phase.BACKOFF,
+    Phase.HUNG,
+    Phase.STOPPED,
+    Phase.STOPPING,
+    Phase.RESTARTING,
+    Phase.STARTING,
+    Phase.SERVING,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What the decider cannot know: process ids, when we started, what the last sync said."""
+
+    pid: int
+    since: datetime
+    child_pids: Mapping[str, int]
+    problems: tuple[dict[str, str], ...] = ()
+
+
+def status_json(state: State, process: Process, now: datetime) -> dict[str, object]:
+    """The public shape of `status`."""
+    boards = [ladder_state(state, m, now) for m in state.served.inventory.machines]
+    matchbox = state.served.settings.matchbox
+    return {
+        "version": 1,
+        "daemon": {"running": True, "pid": process.pid, "since": rfc3339(process.since)},
+        "dnsmasq": {
+            "state": _dnsmasq_state(state),
+            "pid": next((p for n, p in sorted(process.child_pids.items()) if n.startswith("dhcp:")), None),
+            "restarts": sum(c.restarts for c in state.children.values()),
+            "children": [
+                {
+                    "name": name,
+                    "state": child.phase.value,
+                    "pid": process.child_pids.get(name),
+                    "restarts": child.restarts,
+                    "said": state.last_words.get(name),
+                }
+                for name, child in sorted(state.children.items())
+            ],
+        },
+        "generation": {
+            "id": state.served.id,
+            "at": state.served.at or None,
+            "proven": state.served.proven,
+        },
+        "networks": [
+            {
+                "name": n.name,
+                "interface": n.interface,
+                "subnet": str(n.subnet),
+                "mode": n.mode.value,
+                "up": state.usable(n.name),
+                "address": str(n.address),
+                "boot_url": boot_url(matchbox, n.address, state.served.settings.http.port),
+            }
+            for n in state.served.settings.networks.values()
+        ],
+        "machines": {
+            "known": len(boards),
+            "booting": boards.count("booting"),
+            "booted": boards.count("booted"),
+            "stuck": boards.count("stuck"),
+        },
+        "strays": len(state.strays),
+        "rogue_servers": sorted(state.rogue_servers),
+        "matchbox": {"endpoint": matchbox.endpoint, "reachable": state.endpoint_reachable},
+        "problems": [*_problems(state), *process.problems],
+    }
+
+
+def machines_json(state: State, now: datetime) -> list[dict[str, object]]:
+    """The public shape of `machines`."""
+    return [_machine_row(state, m, now) for m in state.served.inventory.machines]
+
+
+def machine_json(state: State, machine: Machine, now: datetime) -> dict[str, object]:
+    """One machine in full: its row, what the inventory says, the seconds of its last boot's rungs."""
+    ladder = state.ladders.get(str(machine.name), Ladder())
+    profile = state.served.inventory.profiles.get(machine.profile or "")
+    held = state.leases.get(str(machine.ip))
+    return {
+        **_machine_row(state, machine, now),
+        "inventory": machine_facts(machine),
+        "profile_facts": {"name": profile.name, **profile_facts(profile)} if profile else None,
+        "lease": held.as_json() if held else None,
+        "origin": str(machine.origin) or None,
+        "rungs": {rung.value: rfc3339(at) for rung, at in ladder.rungs.items()},
+    }
+
+
+def ladder_state(state: State, machine: Machine, now: datetime) -> str:
+    """`idle`, `booting`, `booted` or `stuck`."""
+    return state.ladders.get(str(machine.name), Ladder()).state(now).value
+
+
+def _machine_row(state: State, machine: Machine, now: datetime) -> dict[str, object]:
+    ladder = state.ladders.get(str(machine.name), Ladder())
+    profile = state.served.inventory.profiles.get(machine.profile or "")
+    verdict = ladder.verdict
+    return {
+        "name": str(machine.name),
+        "macs": [str(m) for m in machine.macs],
+        "ip": str(machine.ip),
+        "network": machine.network,
+        "profile": machine.profile,
+        "boot": {
+            "policy": profile.boot.value if profile else None,
+            "state": ladder.state(now).value,
+        },
+        "rung": ladder.rung.value if ladder.rung else None,
+        "rung_at": rfc3339(ladder.rung_at) if ladder.rung_at else None,
+        "verdict": verdict.as_json() if verdict else None,
+    }
+
+
+def _dnsmasq_state(state: State) -> str:
+    phases = {c.phase for c in state.children.values()}
+    worst = next((p for p in _WORST_FIRST if p in phases), Phase.STOPPED)
+    if worst is Phase.SERVING and not all(state.usable(n) for n in state.served.settings.networks):
+        return "waiting"
+    return worst.value
+
+
+def _problems(state: State) -> list[dict[str, str]]:
+    found = []
+    for network in state.served.settings.networks.values():
+        if not state.usable(network.name):
+            seen = state.interfaces.get(network.name)
+            why = (
+                f"interface {network.interface} does not exist"
+                if seen is None or not seen.present
+                else f"interface {network.interface} is down"
+                if not seen.up
+                else f"interface {network.interface} does not hold {network.address}"
+            )
+            fix = (
+                f"ip addr add {network.address}/{network.subnet.prefixlen} dev {network.interface} && "
+                f"ip link set {network.interface} up"
+            )
+            found.append(_problem("interface", "error", f"network {network.name} waits: {why}", fix))
+    for name, child in sorted(state.children.items()):
+        if child.phase in (Phase.BACKOFF, Phase.HUNG):
+            said = state.last_words.get(name, "")
+            found.append(
+                _problem("dnsmasq", "error", f"{name} does not stay up: {said}", "pxe-appliance events")
+            )
+    if state.endpoint_reachable is False:
+        endpoint = state.served.settings.matchbox.endpoint
+        found.append(_problem("matchbox", "error", f"{endpoint} does not answer", f"curl -i {endpoint}/"))
+    return found
+
+
+def _problem(identity: str, severity: str, message: str, fix: str) -> dict[str, str]:
+    return {"id": identity, "severity": severity, "message": message, "fix": fix}

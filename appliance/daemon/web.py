@@ -1,0 +1,198 @@
+"""The HTTP side on every PXE address: Matchbox's paths, the call home, health, and read-only listings.
+
+The sockets are bound with IP_FREEBIND, so that an interface may come late, lose its address and get it back
+without anybody noticing here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from aiohttp import web
+
+from appliance.boot.events import Event, EventKind
+from appliance.daemon import signals as s
+from appliance.daemon.control import Readings, add_readings, errors_as_json
+from appliance.daemon.report import LIMIT, Rejected, read_report
+from appliance.daemon.requests_seen import client_address, event_of
+from appliance.daemon.served import Served
+from appliance.inventory.model import BootPolicy
+from appliance.matchbox.assets import AssetRoot
+from appliance.matchbox.request import BootRequest, LocalBoot, RequestKind, RequestRecord
+from appliance.matchbox.server import Endpoint, hide_server
+from appliance.matchbox.snapshot import Snapshot, default_group_hazard
+from appliance.matchbox.store import DataDirectory, follow
+from appliance.paths import Paths
+from appliance.sync.handover import machine_boots
+from appliance.system.clock import now
+
+_EVERY = 1.0  # seconds between looks at the data directory and at what has to be bound
+_BACKLOG = 512  # a rack that is switched on at once
+_IP_FREEBIND = 15  # linux/in.h; Python has no name for it
+_log = logging.getLogger("pxe-appliance")
+
+
+class Owner(Readings, Protocol):
+    """The daemon, as seen from here."""
+
+    def served(self) -> Served: ...
+    def installed(self, machine: str) -> bool: ...
+    def report(self, signal: s.Signal) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where to listen."""
+
+    address: str
+    port: int
+
+
+class WebSide:
+    """Everything that answers HTTP on the PXE VLANs."""
+
+    def __init__(self, paths: Paths, owner: Owner) -> None:
+        self._paths = paths
+        self._owner = owner
+        self._sites: dict[_Place, web.SockSite] = {}
+        self._refused: dict[_Place, str] = {}
+        self._endpoint: Endpoint | None = None
+        self._data: Path | None = None
+        self._following: asyncio.Task[None] | None = None
+        self._snapshot = Snapshot()
+        self._served: Served | None = None
+
+    @property
+    def problems(self) -> list[str]:
+        """Why an address cannot be listened on, where that is so."""
+        return [f"cannot listen on {p.address}:{p.port}: {why}" for p, why in self._refused.items()]
+
+    @property
+    def data_problems(self) -> list[str]:
+        """What is wrong with the operator's Matchbox data directory."""
+        hazard = default_group_hazard(self._snapshot)
+        return [str(problem) for problem in self._snapshot.problems] + ([hazard] if hazard else [])
+
+    async def serve(self) -> None:
+        """Listen where the current generation says, for ever."""
+        app = web.Application(client_max_size=LIMIT, middlewares=[errors_as_json])
+        app.on_response_prepare.append(hide_server)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_post("/v1/report", self._report)
+        add_readings(app, self._owner)
+        app.router.add_route("*", "/{path:.*}", self._matchbox)
+        runner = web.AppRunner(app, access_log=None, keepalive_timeout=30)
+        await runner.setup()
+        try:
+            while True:
+                self.refresh()
+                await self._listen(runner)
+                await asyncio.sleep(_EVERY)
+        finally:
+            if self._following is not None:
+                self._following.cancel()
+            await runner.cleanup()
+
+    def refresh(self) -> None:
+        """Follow the current generation; its machines are answered for from now on."""
+        served = self._owner.served()
+        data = Path(self._paths.settle(served.settings.matchbox.data))
+        if self._endpoint is None or data != self._data:
+            self._open_data(data)
+        assert self._endpoint is not None
+        if served is not self._served:
+            self._served = served
+            self._endpoint.use_machines(machine_boots(served.settings, served.inventory, served.ignition))
+
+    def _open_data(self, data: Path) -> None:
+        roots = [
+            AssetRoot(data / "assets"),
+            AssetRoot(Path(self._paths.images)),
+            AssetRoot(Path(self._paths.tftp), "ipxe"),
+        ]
+        self._endpoint = Endpoint(roots=roots, observer=self._observe, resolve=self._resolve)
+        self._data, self._served = data, None
+        if self._following is not None:
+            self._following.cancel()
+        self._following = asyncio.create_task(follow(DataDirectory(data), self._use), name="matchbox data")
+
+    def _use(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        if self._endpoint is not None:
+            self._endpoint.use_snapshot(snapshot)
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        settings = self._owner.served().settings
+        wanted = {_Place(str(n.address), settings.http.port) for n in settings.networks.values()}
+        for place in self._sites.keys() - wanted:
+            await self._sites.pop(place).stop()
+        for place in wanted - self._sites.keys():
+            try:
+                site = web.SockSite(runner, _socket(place), backlog=_BACKLOG)
+                await site.start()
+            except OSError as error:
+                if place not in self._refused:
+                    _log.error("cannot listen on %s:%d: %s", place.address, place.port, error)
+                self._refused[place] = error.strerror or str(error)
+                continue
+            self._sites[place] = site
+            self._refused.pop(place, None)
+        self._refused = {p: why for p, why in self._refused.items() if p in wanted}
+
+    async def _matchbox(self, request: web.Request) -> web.StreamResponse:
+        if self._endpoint is None:
+            return web.Response(status=503, text="not ready\n")
+        return await self._endpoint.handle(request)
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _report(self, request: web.Request) -> web.Response:
+        client = request.remote or ""
+        verdict = read_report(await request.read(), client, self._owner.served(), now())
+        if isinstance(verdict, Rejected):
+            self._owner.report(s.Happened(_refused_report(client, verdict)))
+            return web.json_response({"error": verdict.reason}, status=verdict.status)
+        self._owner.report(s.Happened(verdict.event))
+        return web.json_response({"ok": True})
+
+    def _resolve(self, request: BootRequest) -> LocalBoot | None:
+        """Whether a machine is sent to its disk instead of its profile's image."""
+        return LocalBoot() if request.machine and self._to_disk(request.machine) else None
+
+    def _to_disk(self, name: str) -> bool:
+        served = self._owner.served()
+        machine = served.machines.get(name)
+        profile = served.inventory.profiles.get(machine.profile) if machine and machine.profile else None
+        if profile is None:
+            return False
+        once = profile.boot is BootPolicy.INSTALL_ONCE
+        return profile.boot is BootPolicy.DISK or (once and self._owner.installed(name))
+
+    def _observe(self, record: RequestRecord) -> None:
+        to_disk = bool(record.kind is RequestKind.SCRIPT and record.machine and self._to_disk(record.machine))
+        event = event_of(record, self._owner.served(), now(), to_disk=to_disk)
+        if event is not None:
+            self._owner.report(s.Happened(event))
+
+
+def _refused_report(client: str, verdict: Rejected) -> Event:
+    detail = {"path": "/v1/report", "status": str(verdict.status), "reason": verdict.reason}
+    return Event(now(), EventKind.HTTP_ERROR, ip=client_address(client), detail=detail)
+
+
+def _socket(place: _Place) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        listener.bind((place.address, place.port))
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,160 @@
+"""The words that settings and inventory share, as shapes: addresses, names, URLs, paths.
+
+Every grammar is an allow-list. What passes here ends up in dnsmasq's configuration, in iPXE scripts and on
+command lines, where a comma, a `#`, a `${` or a dash in front has a meaning of its own.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Final, TypeVar
+
+from appliance.addresses import Hostname, Mac
+from appliance.reading import Text, nearest, shown
+
+E = TypeVar("E", bound=StrEnum)
+
+_OCTET: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4_SCHEMA: Final = rf"^{_OCTET}(?:\.{_OCTET}){{3}}$"
+_IPV4_PREFIX: Final = re.compile(r"[0-9.]{7,15}/[0-9]{1,2}", re.ASCII)
+_INTERFACE: Final = r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,14}"
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_FILE_NAME: Final = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,126}"
+_HOST: Final = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+_BASE_URL: Final = rf"https?://{_HOST}(?::[0-9]{{1,5}})?(?:/[A-Za-z0-9._~+-]+)*"
+_MIRROR: Final = (
+    rf"https?://(?:{_HOST}|\{{channel\}}\.{_HOST})(?::[0-9]{{1,5}})?"
+    r"(?:/(?:[A-Za-z0-9._~+-]|\{channel\})+)*"
+)
+_ARCHITECTURES: Final = {"amd64": "amd64", "x86_64": "amd64", "arm64": "arm64", "aarch64": "arm64"}
+
+
+def matching(kind: str, pattern: str, expected: str, longest: int = 1024) -> Text[str]:
+    """A string that matches `pattern` as a whole; `expected` ends the sentence that refuses another."""
+    compiled = re.compile(pattern, re.ASCII)
+
+    def parse(raw: str) -> str:
+        if not compiled.fullmatch(raw) or (".." in raw and ".." in raw.split("/")):
+            raise ValueError(f"{shown(raw)} is not {kind}: {expected}")
+        return raw
+
+    return Text(kind, parse, {"pattern": f"^(?:{pattern})$"}, longest)
+
+
+def word_of(kind: str, enum: type[E]) -> Text[E]:
+    """One of an enumeration's words."""
+    words = [member.value for member in enum]
+    chosen = one_of(kind, words)
+    return Text(kind, lambda raw: enum(chosen.parse(raw)), {"enum": words})
+
+
+def one_of(kind: str, words: Iterable[str]) -> Text[str]:
+    """One of a few words, as they are."""
+    known = tuple(words)
+
+    def parse(raw: str) -> str:
+        if raw in known:
+            return raw
+        near = nearest(raw, known)
+        tail = f"did you mean {near!r}?" if near else f"it is one of {', '.join(known)}"
+        raise ValueError(f"{shown(raw)} is not {kind}: {tail}")
+
+    return Text(kind, parse, {"enum": list(known)})
+
+
+def parse_ipv4(raw: str) -> IPv4Address:
+    """Four decimal octets; ValueError with a sentence otherwise."""
+    try:
+        return IPv4Address(raw)
+    except ValueError:
+        raise ValueError(f"{shown(raw)} is not an IPv4 address") from None
+
+
+def parse_subnet(raw: str) -> IPv4Network:
+    """A subnet on which a server and machines fit: ADDRESS/PREFIX, /8 to /30, no host bits."""
+    try:
+        subnet = IPv4Network(raw, strict=False) if _IPV4_PREFIX.fullmatch(raw) else None
+    except ValueError:
+        subnet = None
+    if subnet is None:
+        raise ValueError(f"{shown(raw)} is not a subnet: one such as 172.0.1.0/24 is expected")
+    if str(subnet) != raw:
+        raise ValueError(f"{shown(raw)} has host bits set: {subnet} is its subnet")
+    if not 8 <= subnet.prefixlen <= 30:
+        raise ValueError(f"{subnet} is not the size of a VLAN: /8 to /30 are")
+    if subnet.is_multicast or subnet.is_reserved or subnet.network_address.packed[0] == 0:
+        raise ValueError(f"{subnet} holds no unicast addresses")
+    return subnet
+
+
+def parse_interface_address(raw: str) -> IPv4Interface:
+    """A host's address with its prefix: ADDRESS/PREFIX."""
+    try:
+        address = IPv4Interface(raw) if _IPV4_PREFIX.fullmatch(raw) else None
+    except ValueError:
+        address = None
+    if address is None:
+        raise ValueError(f"{shown(raw)} is not an address with its prefix, such as 10.0.100.21/24")
+    return address
+
+
+def _parse_arch(raw: str) -> str:
+    if raw not in _ARCHITECTURES:
+        raise ValueError(f"{shown(raw)} is not an architecture: amd64 or arm64 is expected")
+    return _ARCHITECTURES[raw]
+
+
+def _with_port(kind: str, pattern: str, expected: str) -> Callable[[str], str]:
+    shape = matching(kind, pattern, expected)
+
+    def parse(raw: str) -> str:
+        url = shape.parse(raw.rstrip("/"))
+        port = re.search(r":([0-9]{1,5})(?:/|$)", url)
+        if port and not 1 <= int(port[1]) <= 65535:
+            raise ValueError(f"{shown(raw)} is not {kind}: {port[1]} is not a port")
+        return url
+
+    return parse
+
+
+_MAC_SCHEMA: Final = "^(?:{0}([:-]{0}){{5}}|{0}{0}(\\.{0}{0}){{2}}|{0}{{6}})$".format("(?:[0-9A-Fa-f]{2})")
+
+MAC: Final = Text("a MAC address", Mac.parse, {"pattern": _MAC_SCHEMA}, 32)
+HOSTNAME: Final = Text(
+    "a host name", Hostname.parse, {"pattern": "^[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"}, 253
+)
+IPV4: Final = Text("an IPv4 address", parse_ipv4, {"pattern": _IPV4_SCHEMA}, 64)
+SUBNET: Final = Text("a subnet", parse_subnet, {"pattern": "^[0-9.]+/[0-9]{1,2}$"}, 64)
+INTERFACE_ADDRESS: Final = Text(
+    "an address with its prefix", parse_interface_address, {"pattern": "^[0-9.]+/[0-9]{1,2}$"}, 64
+)
+INTERFACE: Final = matching(
+    "an interface name",
+    _INTERFACE,
+    "at most 15 letters, digits, dots, dashes and underscores, no dash in front",
+)
+LABEL: Final = matching("a name", _LABEL, "at most 63 letters, digits and dashes, no dash at either end")
+FILE_NAME: Final = matching(
+    "a file name", _FILE_NAME, "letters, digits, dots, dashes and the like, and no folders"
+)
+ARCH: Final = Text("an architecture", _parse_arch, {"enum": sorted(_ARCHITECTURES)}, 64)
+MIRROR: Final = Text(
+    "a mirror",
+    _with_port("a mirror", _MIRROR, "http(s)://HOST[:PORT][/PATH] is expected; {channel} may stand in it"),
+    {"pattern": f"^(?:{_MIRROR})/?$"},
+)
+ENDPOINT: Final = Text(
+    "an endpoint",
+    _with_port(
+        "an endpoint", rf"builtin|{_BASE_URL}", '"builtin" or http(s)://HOST[:PORT][/PATH] is expected'
+    ),
+    {"pattern": f"^(?:builtin|{_BASE_URL}/?)$"},
+)
+LOCAL_PATH: Final = matching(
+    "a path", r"[A-Za-z0-9_./@+][A-Za-z0-9_./@+-]*", "letters, digits and ._/@+- are expected", 1024
+)

@@ -1,0 +1,151 @@
+"""The keys that an inventory file may have, as tables: read by `parse`, published as a JSON Schema.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from appliance import grammar
+from appliance.inventory.model import BootPolicy, ImageRef
+from appliance.reading import Field, ListOf, MapOf, NamedTables, Number, Table, Text, nearest, shown
+
+# What an operator can ask for by `os/stream`; `local/NAME` is an image that was put there by hand.
+STREAMS: Final = {
+    "flatcar": ("stable", "beta", "alpha", "lts"),
+    "fedora-coreos": ("stable", "testing", "next"),
+    "container-linux": ("stable", "beta", "alpha"),
+}
+_IMAGE: Final = re.compile(
+    r"(?P<os>[a-z][a-z-]{0,31})/(?P<stream>[A-Za-z0-9][A-Za-z0-9._-]{0,62})"
+    r"(?:@(?P<version>[A-Za-z0-9][A-Za-z0-9._+-]{0,62}))?",
+    re.ASCII,
+)
+_PLAIN_IMAGE: Final = re.sub(r"\?P<\w+>", "?:", _IMAGE.pattern)  # JSON Schema has no named groups
+# What Linux calls them (Documentation/networking/bonding), as systemd-networkd and NetworkManager do.
+BOND_MODES: Final = (
+    "802.3ad",
+    "active-backup",
+    "balance-rr",
+    "balance-xor",
+    "balance-tlb",
+    "balance-alb",
+    "broadcast",
+)
+# iPXE splits a script at blanks and at ; && ||, expands ${…} and begins comments with #; GRUB, which gets the
+# same words, has & | < > * and quotes beside. None of these can be written.
+_SCRIPT_WORD: Final = r"[A-Za-z0-9._=,:/@+%?~!-]{1,1024}"
+_ASSET: Final = r"/?[A-Za-z0-9_][A-Za-z0-9._=@+~-]*(?:/[A-Za-z0-9_][A-Za-z0-9._=@+~-]*)*"
+_URL: Final = r"(?:https?|tftp)://[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?/[A-Za-z0-9._=,:/@+%?~-]*"
+_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
+
+
+def parse_image(raw: str) -> ImageRef:
+    """`os/stream[@version]` of a known os and stream, or `local/NAME`; otherwise ValueError says why."""
+    found = _IMAGE.fullmatch(raw)
+    if not found or ".." in raw:
+        raise ValueError(
+            f"{shown(raw)} is not an image: os/stream[@version] such as flatcar/stable is expected"
+        )
+    os, stream = found["os"], found["stream"]
+    if os != "local" and os not in STREAMS:
+        near = nearest(os, STREAMS)
+        tail = f"did you mean {near!r}?" if near else f"known are {', '.join(STREAMS)} and local"
+        raise ValueError(f"{os!r} in {shown(raw)} is no operating system we have images of: {tail}")
+    if os != "local" and stream not in STREAMS[os]:
+        raise ValueError(f"{stream!r} in {shown(raw)} is no stream of {os}: it has {', '.join(STREAMS[os])}")
+    return ImageRef(os, stream, found["version"])
+
+
+def parse_uuid(raw: str) -> str:
+    """An SMBIOS UUID in lower case; ValueError with a sentence otherwise."""
+    lowered = raw.lower()
+    if not _UUID.fullmatch(lowered):
+        raise ValueError(f"{shown(raw)} is not a UUID (RFC 4122: 8-4-4-4-12 hexadecimal digits)")
+    return lowered
+
+
+def _parse_label_value(raw: str) -> str:
+    if len(raw) > 256:
+        raise ValueError(f"a label's value has at most 256 characters, not {len(raw)}")
+    return raw
+
+
+_SERIAL: Final = Text("a serial number", str, {"maxLength": 128}, 128)
+_UUID_TEXT: Final = Text("a UUID", parse_uuid, {"format": "uuid"}, 64)
+_IMAGE_TEXT: Final = Text("an image", parse_image, {"pattern": f"^{_PLAIN_IMAGE}$"})
+_SOURCE: Final = grammar.matching(
+    "a kernel or initrd",
+    rf"{_URL}|{_ASSET}",
+    "an http(s) or tftp URL, or a path below /assets/, is expected, without blanks, quotes, &, $ or ;",
+)
+_ARG: Final = grammar.matching(
+    "one kernel argument",
+    _SCRIPT_WORD,
+    "letters, digits and ._=,:/@+%?~!- are allowed; blanks separate arguments, so make each its own entry",
+)
+_LABEL_KEY: Final = grammar.matching(
+    "a label's name", r"[A-Za-z0-9_.-]{1,63}", "at most 63 letters, digits, dots, dashes and underscores"
+)
+_PROFILE_NAME: Final = grammar.matching(
+    "a profile's name", r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", "at most 63 letters, digits, dots and dashes"
+)
+_LABEL_VALUE: Final = Text("a label's value", _parse_label_value, {"maxLength": 256})
+
+# Profiles.
+IMAGE: Final = Field("image", _IMAGE_TEXT, "os/stream[@version] of the image store, or local/NAME")
+KERNEL: Final = Field("kernel", _SOURCE, "instead of an image: a URL, or a path below /assets/")
+INITRD: Final = Field("initrd", ListOf(_SOURCE, most=16), "with a kernel: URLs, or paths below /assets/")
+ARGS: Final = Field("args", ListOf(_ARG, most=64), "kernel arguments, one per entry")
+IGNITION: Final = Field("ignition", grammar.FILE_NAME, "a file in ignition.d/: Butane or Ignition")
+BOOT: Final = Field("boot", grammar.word_of("a boot policy", BootPolicy), "what a PXE boot is given")
+_PROFILE_TABLE: Final = Table(
+    "What a group of machines boots.", (IMAGE, KERNEL, INITRD, ARGS, IGNITION, BOOT)
+)
+
+# Machines: bonds and VLANs.
+VLAN_ID: Final = Field("id", Number("a VLAN id", 1, 4094), "the 802.1Q tag", required=True)
+VLAN_ADDRESS: Final = Field("address", grammar.INTERFACE_ADDRESS, "the machine's address on it, with prefix")
+GATEWAY: Final = Field("gateway", grammar.IPV4, "the default route")
+MTU: Final = Field("mtu", Number("an MTU", 576, 9216), "the MTU of the VLAN")
+DNS: Final = Field("dns", ListOf(grammar.IPV4, most=8), "name servers on the VLAN")
+_VLAN_TABLE: Final = Table("A VLAN on a bond.", (VLAN_ID, VLAN_ADDRESS, GATEWAY, MTU, DNS))
+MEMBERS: Final = Field(
+    "members", ListOf(grammar.INTERFACE, most=16, least=1), "NICs of this machine", required=True
+)
+BOND_MODE: Final = Field("mode", grammar.one_of("a bond mode", BOND_MODES), "802.3ad by default")
+VLANS: Final = Field("vlans", NamedTables(grammar.INTERFACE, _VLAN_TABLE, most=64), "VLANs by name")
+_BOND_TABLE: Final = Table("A bond that the installed machine shall have.", (MEMBERS, BOND_MODE, VLANS))
+
+# Machines.
+NIC_MAC: Final = Field("mac", grammar.MAC, "never given an address on the PXE VLAN", required=True)
+_NIC_TABLE: Final = Table("Another NIC of the machine.", (NIC_MAC,))
+MAC: Final = Field("mac", grammar.MAC, "the NIC on the PXE VLAN")
+# dnsmasq reads a reservation in lines of 1024 bytes: sixteen MACs, an address and a name fit easily.
+MACS: Final = Field(
+    "macs", ListOf(grammar.MAC, most=16, least=1), "its NICs there, when any of several may boot"
+)
+IP: Final = Field("ip", grammar.IPV4, "its reservation", required=True)
+NETWORK: Final = Field("network", grammar.LABEL, "the network; left out when the ip or a single one tells")
+PROFILE: Final = Field("profile", _PROFILE_NAME, "what it boots")
+LABELS: Final = Field("labels", MapOf(_LABEL_KEY, _LABEL_VALUE, most=64), "names and values of your own")
+SERIAL: Final = Field("serial", _SERIAL, "the serial number")
+UUID: Final = Field("uuid", _UUID_TEXT, "the SMBIOS UUID")
+ARCH: Final = Field("arch", grammar.ARCH, "the architecture")
+HOSTNAME: Final = Field("hostname", grammar.HOSTNAME, "its host name; the machine's name by default")
+NIC: Final = Field("nic", NamedTables(grammar.INTERFACE, _NIC_TABLE, most=64), "its other NICs, by name")
+BOND: Final = Field("bond", NamedTables(grammar.INTERFACE, _BOND_TABLE, most=16), "its bonds, by name")
+_MACHINE_TABLE: Final = Table(
+    "A machine.",
+    (MAC, MACS, IP, NETWORK, PROFILE, LABELS, SERIAL, UUID, ARCH, HOSTNAME, NIC, BOND),
+)
+
+MACHINES: Final = Field(
+    "machine", NamedTables(grammar.HOSTNAME, _MACHINE_TABLE, most=100_000), "machines by name"
+)
+PROFILES: Final = Field(
+    "profile", NamedTables(_PROFILE_NAME, _PROFILE_TABLE, most=10_000), "profiles by name"
+)
+INVENTORY: Final = Table("An inventory file of pxe-appliance (inventory.d/).", (MACHINES, PROFILES))

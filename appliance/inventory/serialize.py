@@ -1,0 +1,198 @@
+"""An inventory as JSON text and back: what a generation keeps, and the daemon reads.
+
+One machine or profile a line, sorted, so that two generations can be compared with any tool. Restoring goes
+through the same grammars as reading: a generation that was tampered with or torn is refused, not trusted.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Interface
+from types import MappingProxyType
+from typing import Any, Final
+
+from appliance.addresses import Hostname, Mac
+from appliance.errors import SurroundingsError
+from appliance.inventory.model import (
+    Bond,
+    BootPolicy,
+    ImageRef,
+    Inventory,
+    KernelRef,
+    Machine,
+    Nic,
+    Profile,
+    Vlan,
+)
+from appliance.settings import Origin
+
+_VERSION: Final = 1
+_NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
+_Raw = dict[str, Any]
+
+
+def dump_inventory(inventory: Inventory) -> str:
+    """JSON text, the same for equal inventories, ending in a newline. Origins are kept."""
+    machines = _lines(_machine_out(machine) for machine in inventory.machines)
+    profiles = _lines(_profile_out(profile) for _, profile in sorted(inventory.profiles.items()))
+    return f'{{"version":{_VERSION},"profiles":[{profiles}],"machines":[{machines}]}}\n'
+
+
+def restore_inventory(text: str) -> Inventory:
+    """The inventory that `dump_inventory` wrote.
+
+    Raises:
+        SurroundingsError: the text is not one of ours, or no longer whole.
+    """
+    try:
+        raw: _Raw = json.loads(text)
+        if raw["version"] != _VERSION:
+            raise ValueError(f"it has version {raw['version']!r}, this program reads {_VERSION}")
+        profiles = {p["name"]: _profile_in(p) for p in raw["profiles"]}
+        machines = tuple(_machine_in(machine) for machine in raw["machines"])
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise SurroundingsError(
+            f"cannot restore an inventory: {error}", hint="its generation is damaged: sync again"
+        ) from error
+    return Inventory(machines, MappingProxyType(profiles))
+
+
+def _lines(rows: Iterable[_Raw]) -> str:
+    text = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
+    return f"\n{text}\n" if text else ""
+
+
+def _given(pairs: Iterable[tuple[str, object]]) -> _Raw:
+    return {key: value for key, value in pairs if value not in (None, [], {}, "")}
+
+
+def _origin_out(origin: Origin) -> object:
+    return [origin.file, origin.line] if origin.file else None
+
+
+def _origin_in(raw: _Raw) -> Origin:
+    file, line = raw.get("origin") or ("", 0)
+    return Origin(str(file), int(line))
+
+
+def _machine_out(machine: Machine) -> _Raw:
+    return _given(_machine_items(machine))
+
+
+def _machine_items(machine: Machine) -> Iterator[tuple[str, object]]:
+    yield "name", machine.name.text
+    if machine.hostname != machine.name:
+        yield "hostname", machine.hostname.text
+    yield "macs", [mac.text for mac in machine.macs]
+    yield "ip", str(machine.ip)
+    yield "network", machine.network
+    yield "profile", machine.profile
+    yield "labels", dict(sorted(machine.labels.items()))
+    yield "serial", machine.serial
+    yield "uuid", machine.uuid
+    yield "arch", machine.arch
+    yield "nics", [[nic.name, nic.mac.text, _origin_out(nic.origin)] for nic in machine.nics]
+    yield "bonds", [_bond_out(bond) for bond in machine.bonds]
+    yield "origin", _origin_out(machine.origin)
+
+
+def _machine_in(raw: _Raw) -> Machine:
+    name = Hostname.parse(raw["name"])
+    labels = raw.get("labels")
+    return Machine(
+        name=name,
+        hostname=Hostname.parse(raw["hostname"]) if "hostname" in raw else name,
+        macs=tuple([Mac.parse(mac) for mac in raw["macs"]]),
+        ip=IPv4Address(raw["ip"]),
+        network=raw["network"],
+        profile=raw.get("profile"),
+        labels=MappingProxyType(labels) if labels else _NO_LABELS,
+        serial=raw.get("serial"),
+        uuid=raw.get("uuid"),
+        arch=raw.get("arch"),
+        nics=tuple([_nic_in(*nic) for nic in raw.get("nics", ())]),
+        bonds=tuple([_bond_in(bond) for bond in raw.get("bonds", ())]),
+        origin=_origin_in(raw),
+    )
+
+
+def _nic_in(name: str, mac: str, origin: list[Any] | None) -> Nic:
+    return Nic(name, Mac.parse(mac), Origin(*origin) if origin else Origin(""))
+
+
+def _bond_out(bond: Bond) -> _Raw:
+    return _given(
+        {
+            "name": bond.name,
+            "members": list(bond.members),
+            "mode": bond.mode,
+            "vlans": [_vlan_out(vlan) for vlan in bond.vlans],
+            "origin": _origin_out(bond.origin),
+        }.items()
+    )
+
+
+def _bond_in(raw: _Raw) -> Bond:
+    vlans = tuple(_vlan_in(vlan) for vlan in raw.get("vlans", ()))
+    return Bond(raw["name"], tuple(raw.get("members", ())), raw["mode"], vlans, _origin_in(raw))
+
+
+def _vlan_out(vlan: Vlan) -> _Raw:
+    return _given(
+        {
+            "name": vlan.name,
+            "id": vlan.id,
+            "address": str(vlan.address) if vlan.address else None,
+            "gateway": str(vlan.gateway) if vlan.gateway else None,
+            "mtu": vlan.mtu,
+            "dns": [str(server) for server in vlan.dns],
+        }.items()
+    )
+
+
+def _vlan_in(raw: _Raw) -> Vlan:
+    return Vlan(
+        name=raw["name"],
+        id=int(raw["id"]),
+        address=IPv4Interface(raw["address"]) if "address" in raw else None,
+        gateway=IPv4Address(raw["gateway"]) if "gateway" in raw else None,
+        mtu=raw.get("mtu"),
+        dns=tuple(IPv4Address(server) for server in raw.get("dns", ())),
+    )
+
+
+def _profile_out(profile: Profile) -> _Raw:
+    source = profile.source
+    image = source if isinstance(source, ImageRef) else None
+    kernel = source if isinstance(source, KernelRef) else None
+    return _given(
+        {
+            "name": profile.name,
+            "image": [image.os, image.stream, image.version] if image else None,
+            "kernel": [kernel.kernel, list(kernel.initrd)] if kernel else None,
+            "args": list(profile.args),
+            "ignition": profile.ignition,
+            "boot": profile.boot.value,
+            "origin": _origin_out(profile.origin),
+        }.items()
+    )
+
+
+def _profile_in(raw: _Raw) -> Profile:
+    source: ImageRef | KernelRef | None = None
+    if "image" in raw:
+        source = ImageRef(*raw["image"])
+    elif "kernel" in raw:
+        kernel, initrd = raw["kernel"]
+        source = KernelRef(kernel, tuple(initrd))
+    return Profile(
+        name=raw["name"],
+        source=source,
+        args=tuple(raw.get("args", ())),
+        ignition=raw.get("ignition"),
+        boot=BootPolicy(raw["boot"]),
+        origin=_origin_in(raw),
+    )

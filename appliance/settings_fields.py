@@ -1,0 +1,81 @@
+"""The keys that `appliance.toml` may have, as tables: read by `settings_parse`, published as a JSON Schema.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from appliance import grammar
+from appliance.reading import Field, ListOf, NamedTables, Number, Table, Text, shown
+from appliance.settings import NetworkMode, Push
+
+IMAGE_SOURCES: Final = ("flatcar", "fedora-coreos", "container-linux", "ipxe")
+# dnsmasq silently raises anything shorter to two minutes.
+_SHORTEST_LEASE: Final = 120
+_LONGEST_LEASE: Final = 365 * 86400
+_DURATION: Final = re.compile(r"([1-9][0-9]{0,8})([smhd])", re.ASCII)
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_lease(raw: str) -> int:
+    """A lease time such as 150s, 10m, 1h or 1d, in seconds; ValueError when it is none or out of bounds."""
+    found = _DURATION.fullmatch(raw)
+    if not found:
+        raise ValueError(f'{shown(raw)} is not a lease time: a number with s, m, h or d, such as "1h"')
+    seconds = int(found[1]) * _UNITS[found[2]]
+    if seconds < _SHORTEST_LEASE:
+        raise ValueError(f"a lease of {raw} is too short: dnsmasq gives none below {_SHORTEST_LEASE}s")
+    if seconds > _LONGEST_LEASE:
+        raise ValueError(f"a lease of {raw} is too long: at most 365d")
+    return seconds
+
+
+_LEASE: Final = Text("a lease time", parse_lease, {"pattern": "^[1-9][0-9]*[smhd]$"}, 32)
+
+RELAYED_SUBNET: Final = Field("subnet", grammar.SUBNET, "the VLAN behind the relay", required=True)
+ROUTER: Final = Field("router", grammar.IPV4, "the relay's address on that VLAN", required=True)
+_RELAYED_TABLE: Final = Table("A PXE VLAN behind a DHCP relay.", (RELAYED_SUBNET, ROUTER))
+
+INTERFACE: Final = Field(
+    "interface", grammar.INTERFACE, "the NIC, VLAN device or bridge that faces it", required=True
+)
+SUBNET: Final = Field("subnet", grammar.SUBNET, "the subnet of the VLAN", required=True)
+ADDRESS: Final = Field("address", grammar.IPV4, "our address on it; the first host address by default")
+MODE: Final = Field(
+    "mode",
+    grammar.word_of("a mode", NetworkMode),
+    "dhcp: we own addressing; proxy: another server gives addresses, we give boot information",
+)
+LEASE: Final = Field("lease", _LEASE, "how long an address is lent: 120s to 365d")
+RELAYED: Final = Field("relayed", ListOf(_RELAYED_TABLE, most=64), "VLANs behind DHCP relays")
+MTU: Final = Field("mtu", Number("an MTU", 576, 9216), "sent to machines as option 26")
+NTP: Final = Field("ntp", ListOf(grammar.IPV4, most=8), "time servers, sent to machines as option 42")
+_NETWORK_TABLE: Final = Table("A PXE VLAN.", (INTERFACE, SUBNET, ADDRESS, MODE, LEASE, RELAYED, MTU, NTP))
+
+PORT: Final = Field("port", Number("a port", 1, 65535), "where HTTP listens, on every PXE address")
+_HTTP_TABLE: Final = Table("Our HTTP side.", (PORT,))
+
+ENDPOINT: Final = Field("endpoint", grammar.ENDPOINT, "builtin, or the base URL of an external Matchbox")
+DATA: Final = Field("data", grammar.LOCAL_PATH, "an operator's own Matchbox data directory")
+PUSH: Final = Field(
+    "push", grammar.word_of("a way to push", Push), "how our groups reach an external Matchbox"
+)
+_MATCHBOX_TABLE: Final = Table("The Matchbox endpoint.", (ENDPOINT, DATA, PUSH))
+
+MIRROR: Final = Field("mirror", grammar.MIRROR, "where to fetch from; {channel} may stand in it")
+KEYS: Final = Field("keys", ListOf(grammar.FILE_NAME, most=16), "signing keys in keys.d/")
+ARCH: Final = Field("arch", ListOf(grammar.ARCH, most=2, least=1), "architectures to fetch")
+_IMAGE_TABLE: Final = Table("One image source.", (MIRROR, KEYS, ARCH))
+
+NETWORK: Final = Field(
+    "network", NamedTables(grammar.LABEL, _NETWORK_TABLE, most=256), "the PXE VLANs, by name", required=True
+)
+HTTP: Final = Field("http", _HTTP_TABLE, "our HTTP side")
+MATCHBOX: Final = Field("matchbox", _MATCHBOX_TABLE, "the Matchbox endpoint")
+SOURCES: Final = tuple(Field(name, _IMAGE_TABLE, f"where {name} comes from") for name in IMAGE_SOURCES)
+IMAGES: Final = Field("images", Table("Image sources.", SOURCES), "image sources")
+
+SETTINGS: Final = Table("Settings of pxe-appliance (appliance.toml).", (NETWORK, HTTP, MATCHBOX, IMAGES))

@@ -1,0 +1,173 @@
+"""Settings from the text of `appliance.toml`: all problems at once, and the origin of every value.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from ipaddress import IPv4Network
+from types import MappingProxyType
+from typing import Final
+
+from appliance import settings_fields as keys
+from appliance.addresses import usable_by_host
+from appliance.errors import OperatorError, Problem
+from appliance.reading import Document, Path, Reading, Row, dotted
+from appliance.settings import (
+    HttpSettings,
+    ImageSettings,
+    MatchboxSettings,
+    NetworkSettings,
+    Origin,
+    Push,
+    Relayed,
+    Settings,
+)
+from appliance.toml_lines import read_toml
+
+_DEFAULT: Final = Origin("default")
+
+
+def parse_settings(text: str, file: str) -> Settings:
+    """Settings from TOML text; `file` is how the operator knows the file.
+
+    Raises:
+        OperatorError: with every problem that was found.
+    """
+    problems: list[Problem] = []
+    document = read_toml(text, file, problems)
+    top = keys.SETTINGS.read(document.data, Reading(document, problems), ()) if document else None
+    settings = _read(top) if top else None
+    if problems or settings is None or document is None:
+        raise OperatorError(f"cannot use the settings in {file}", problems=problems)
+    origins = {path: _origin(document, path) for path, _ in _values(settings)}
+    return replace(settings, origins=MappingProxyType({dotted(path): o for path, o in origins.items()}))
+
+
+def describe_settings(settings: Settings) -> list[tuple[str, str, Origin]]:
+    """Every effective setting: its dotted path, its value as it could be written, and where that stands."""
+    return [
+        (dotted(path), value, settings.origins.get(dotted(path), _DEFAULT))
+        for path, value in _values(settings)
+    ]
+
+
+def _read(top: Row) -> Settings:
+    networks: dict[str, NetworkSettings] = {}
+    tables = top.get(keys.NETWORK)
+    for name, row in tables or ():
+        network = _network(name or "", row)
+        if network is not None and name is not None:
+            _check_neighbours(row, network, networks.values())
+            networks[name] = network
+    if tables == ():
+        top.add("network", "no network is set", "write a table such as [network.pxe]")
+    http, matchbox, images = top.get(keys.HTTP), top.get(keys.MATCHBOX), top.get(keys.IMAGES)
+    port = http.get(keys.PORT) if http else None
+    return Settings(
+        networks=MappingProxyType(networks),
+        http=HttpSettings(port) if port else HttpSettings(),
+        matchbox=_matchbox(matchbox) if matchbox else MatchboxSettings(),
+        images=MappingProxyType({f.name: _image(images.get(f) if images else None) for f in keys.SOURCES}),
+    )
+
+
+def _network(name: str, row: Row) -> NetworkSettings | None:
+    interface, subnet, address = row.get(keys.INTERFACE), row.get(keys.SUBNET), row.get(keys.ADDRESS)
+    mode, lease, mtu, ntp = row.get(keys.MODE), row.get(keys.LEASE), row.get(keys.MTU), row.get(keys.NTP)
+    relayed = tuple(_relayed(row))
+    if interface is None or subnet is None:
+        return None
+    if address is None:
+        address = subnet.network_address + 1
+    elif reason := usable_by_host(address, subnet):
+        row.add("address", f"cannot be our address: {reason}")
+    plain = NetworkSettings(name, interface, subnet, address)
+    return replace(
+        plain,
+        mode=mode or plain.mode,
+        lease=lease or plain.lease,
+        relayed=relayed,
+        mtu=mtu,
+        ntp=ntp or (),
+    )
+
+
+def _relayed(row: Row) -> Iterator[Relayed]:
+    for below in row.get(keys.RELAYED) or ():
+        subnet, router = below.get(keys.RELAYED_SUBNET), below.get(keys.ROUTER)
+        if subnet is None or router is None:
+            continue
+        if reason := usable_by_host(router, subnet):
+            below.add("router", f"cannot be the relay's address: {reason}")
+        yield Relayed(subnet, router)
+
+
+def _check_neighbours(row: Row, network: NetworkSettings, before: Iterable[NetworkSettings]) -> None:
+    """No interface faces two networks, and no address lies in two subnets."""
+    for other in before:
+        if other.interface == network.interface:
+            row.add("interface", f"{network.interface} already faces the network {other.name!r}")
+    own = [("subnet", network.subnet), *(("relayed", r.subnet) for r in network.relayed)]
+    taken = [(subnet, f"of the network {other.name!r}") for other in before for subnet in _subnets(other)]
+    for key, subnet in own:
+        for rival, whose in taken:
+            if subnet.overlaps(rival):
+                row.add(key, f"{subnet} overlaps {rival} {whose}")
+        taken.append((subnet, "of the same network"))
+
+
+def _subnets(network: NetworkSettings) -> Iterator[IPv4Network]:
+    yield network.subnet
+    yield from (relayed.subnet for relayed in network.relayed)
+
+
+def _matchbox(row: Row) -> MatchboxSettings:
+    plain = MatchboxSettings()
+    endpoint, data, push = row.get(keys.ENDPOINT), row.get(keys.DATA), row.get(keys.PUSH)
+    read = MatchboxSettings(endpoint or plain.endpoint, data or plain.data, push or plain.push)
+    if read.builtin and read.push is not Push.NONE:
+        row.add("push", "is for an external Matchbox only", "leave it out, or name the endpoint")
+    return read
+
+
+def _image(row: Row | None) -> ImageSettings:
+    plain = ImageSettings()
+    if row is None:
+        return plain
+    mirror, key_files, arch = row.get(keys.MIRROR), row.get(keys.KEYS), row.get(keys.ARCH)
+    return ImageSettings(mirror, key_files or plain.keys, arch or plain.arch)
+
+
+def _origin(document: Document, path: Path) -> Origin:
+    node: object = document.data
+    for step in path:
+        node = node.get(str(step)) if isinstance(node, Mapping) else None
+    return _DEFAULT if node is None else document.origin(path)
+
+
+def _values(settings: Settings) -> Iterator[tuple[Path, str]]:
+    for name, network in settings.networks.items():
+        at = ("network", name)
+        yield (*at, keys.INTERFACE.name), network.interface
+        yield (*at, keys.SUBNET.name), str(network.subnet)
+        yield (*at, keys.ADDRESS.name), str(network.address)
+        yield (*at, keys.MODE.name), network.mode.value
+        yield (*at, keys.LEASE.name), f"{network.lease}s"
+        yield (*at, keys.RELAYED.name), _listed(f"{r.subnet} via {r.router}" for r in network.relayed)
+        yield (*at, keys.MTU.name), str(network.mtu or "")
+        yield (*at, keys.NTP.name), _listed(network.ntp)
+    yield ("http", keys.PORT.name), str(settings.http.port)
+    yield ("matchbox", keys.ENDPOINT.name), settings.matchbox.endpoint
+    yield ("matchbox", keys.DATA.name), settings.matchbox.data
+    yield ("matchbox", keys.PUSH.name), settings.matchbox.push.value
+    for name, image in settings.images.items():
+        yield ("images", name, keys.MIRROR.name), image.mirror or ""
+        yield ("images", name, keys.KEYS.name), _listed(image.keys)
+        yield ("images", name, keys.ARCH.name), _listed(image.arch)
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(str(value) for value in values)

@@ -1,0 +1,139 @@
+"""Settings, inventory and what they name, made into the tree of one generation. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from appliance.boot.firmware import Selection
+from appliance.dnsmasq.render import render_dhcp, render_hosts, render_tftp
+from appliance.errors import OperatorError, Problem, SurroundingsError
+from appliance.inventory.model import Inventory
+from appliance.inventory.serialize import dump_inventory
+from appliance.matchbox.errors import IgnitionError
+from appliance.matchbox.handoff import boot_url
+from appliance.matchbox.ignition import finish
+from appliance.paths import Paths
+from appliance.settings import NetworkSettings, Settings
+from appliance.sync.plan import Desired
+from appliance.tree import Activation, RenderedFile, Tree
+
+# Without these no usual server boots, so a sync that cannot serve them is refused: BIOS and x86-64 UEFI.
+_NEEDED_CLASSES = (0, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredients:
+    """Everything a generation is made from, read once.
+
+    `ignition` and `extra` hold the operator's files by name; `selection` says which boot file each client
+    class gets.
+    """
+
+    paths: Paths
+    settings: Settings
+    settings_text: str
+    inventory: Inventory
+    ignition: Mapping[str, bytes]
+    templates: Mapping[str, str]
+    extra: Mapping[str, bytes]
+    selection: Selection
+
+
+def compose(given: Ingredients) -> Desired:
+    """The tree that settings and inventory ask for.
+
+    Raises:
+        OperatorError: an Ignition file or a line of dnsmasq.d/ cannot be used.
+        SurroundingsError: a boot file that every rack needs is not on this host.
+    """
+    for arch in _NEEDED_CLASSES:
+        missing = given.selection.missing.get(arch)
+        if missing is not None:
+            raise SurroundingsError(
+                f"cannot serve {missing.client.words}: {missing.reason}", hint=missing.remedy
+            )
+    files = [
+        RenderedFile("appliance.toml", given.settings_text.encode()),
+        RenderedFile("inventory.json", dump_inventory(given.inventory).encode()),
+        RenderedFile("boot.json", _boot_files(given.selection)),
+        *_ignition(given),
+    ]
+    for network in given.settings.networks.values():
+        files += _network(given, network)
+    if given.settings.networks:
+        files.append(_tftp(given))
+    notes = [
+        f"{m.client.words} is refused: {m.reason} ({m.remedy})" for m in given.selection.missing.values()
+    ]
+    return Desired(given.settings, given.inventory, Tree.of(*files), tuple(notes))
+
+
+def log_path(paths: Paths, child: str) -> str:
+    """Where a child logs: on the run-time file system, which is memory on a host."""
+    return str(paths.run / "log" / f"{child.replace(':', '-')}.log")
+
+
+def _network(given: Ingredients, network: NetworkSettings) -> Iterator[RenderedFile]:
+    folder = f"network/{network.name}"
+    configuration = render_dhcp(
+        network,
+        templates=given.templates,
+        boot_url=boot_url(given.settings.matchbox, network.address, given.settings.http.port),
+        http_port=given.settings.http.port,
+        hosts_path=str(given.paths.current / folder / "hosts"),
+        log_path=log_path(given.paths, f"dhcp:{network.name}"),
+        boot_files=given.selection.boot_files,
+        extra=_extra(given.extra),
+    )
+    hosts = render_hosts(given.inventory.machines, network)
+    yield RenderedFile(f"{folder}/dnsmasq.conf", configuration.encode(), activation=Activation.RESTART)
+    yield RenderedFile(f"{folder}/hosts", hosts.encode(), activation=Activation.RELOAD)
+
+
+def _tftp(given: Ingredients) -> RenderedFile:
+    text = render_tftp(
+        given.settings.networks.values(),
+        templates=given.templates,
+        tftp_root=str(given.paths.tftp),
+        log_path=log_path(given.paths, "tftp"),
+    )
+    return RenderedFile("tftp/dnsmasq.conf", text.encode(), activation=Activation.RESTART)
+
+
+def _ignition(given: Ingredients) -> list[RenderedFile]:
+    """Every Ignition document that a profile names, finished, so that a rollback brings it back too."""
+    files, problems = [], []
+    for name in sorted({p.ignition for p in given.inventory.profiles.values() if p.ignition}):
+        try:
+            document = finish(name, given.ignition[name])
+        except IgnitionError as error:
+            place = str(given.paths.ignition / name)
+            problems.append(Problem(place, error.line, error.path, error.message, error.hint))
+            continue
+        files.append(RenderedFile(f"ignition/{name}", document, mode=0o640))
+    if problems:
+        raise OperatorError("cannot use what machines would be given as Ignition", problems=problems)
+    return files
+
+
+def _boot_files(selection: Selection) -> bytes:
+    facts = {
+        "files": {c.file: {"sha256": c.sha256, "release": c.release} for c in selection.binaries},
+        "refused": {str(arch): f"{m.reason}; {m.remedy}" for arch, m in sorted(selection.missing.items())},
+    }
+    return (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _extra(files: Mapping[str, bytes]) -> str:
+    """The operator's own directives, file by file."""
+    problems, parts = [], []
+    for name, content in files.items():
+        try:
+            parts.append(f"# {name}\n{content.decode()}")
+        except UnicodeDecodeError:
+            problems.append(Problem(name, 0, "", "is not text in UTF-8"))
+    if problems:
+        raise OperatorError("cannot use the files in dnsmasq.d", problems=problems)
+    return "\n".join(parts)

@@ -1,0 +1,229 @@
+"""Generations on disk: immutable directories `generations/N`, and `current`, which points at one of them.
+
+Besides its files a generation holds `manifest.json` (who, when, why, what, and the digest of every file) and,
+once a real exchange has shown that it works, an empty file `proven`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.errors import OperatorError, SurroundingsError
+from appliance.inventory.serialize import restore_inventory
+from appliance.paths import Paths
+from appliance.settings_parse import parse_settings
+from appliance.sync.plan import Desired, child_of
+from appliance.system.files import fsync_directory, point_symlink, read_regular, write_atomic
+from appliance.tree import Activation, RenderedFile, Tree
+
+_FILE_LIMIT = 256 * 2**20
+_STAGING = ".staging-"
+KEEP = 20  # generations besides the current and the last proven one
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What is known of a generation. `at` in RFC 3339, UTC; `files` maps path to SHA-256."""
+
+    id: int
+    at: str
+    who: str
+    why: str
+    summary: str
+    files: Mapping[str, str]
+    proven: bool = False
+    pinned: bool = False  # by a rollback: a restart of the daemon keeps it, the next sync replaces it
+
+    def as_json(self) -> dict[str, object]:
+        """The shape of `generations -o json`, without the file list."""
+        return {
+            "id": self.id,
+            "at": self.at,
+            "who": self.who,
+            "why": self.why,
+            "summary": self.summary,
+            "proven": self.proven,
+            "pinned": self.pinned,
+        }
+
+
+def generation_directory(paths: Paths, number: int) -> Path:
+    """Where generation `number` lives."""
+    return Path(paths.generations / str(number))
+
+
+def current_id(paths: Paths) -> int | None:
+    """The number that `current` points at, None when there is no generation yet.
+
+    Raises:
+        SurroundingsError: `current` is not a link into generations/: somebody changed it by hand.
+    """
+    link = Path(paths.current)
+    try:
+        target = link.readlink()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SurroundingsError(f"cannot read {link}: it is not the link that sync makes") from error
+    if target.parent.name != "generations" or not target.name.isdigit():
+        raise SurroundingsError(f"{link} points at {target}, which is not a generation of ours")
+    return int(target.name)
+
+
+def list_generations(paths: Paths) -> list[Manifest]:
+    """Every readable generation, oldest first."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for entry in Path(paths.generations).iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(SurroundingsError):
+                    found.append(read_manifest(paths, int(entry.name)))
+    return sorted(found, key=lambda m: m.id)
+
+
+def next_id(paths: Paths) -> int:
+    """One more than the largest number ever used here."""
+    with contextlib.suppress(FileNotFoundError):
+        names = [entry.name for entry in Path(paths.generations).iterdir()]
+        return 1 + max((int(n) for n in names if n.isdigit()), default=0)
+    return 1
+
+
+def staging_directory(paths: Paths, number: int) -> Path:
+    """Where generation `number` is written before it gets its name."""
+    return Path(paths.generations / f"{_STAGING}{number}")
+
+
+def clear_staging(paths: Paths) -> None:
+    """Remove what a sync that died left behind. Call it with the lock held."""
+    with contextlib.suppress(FileNotFoundError):
+        for entry in Path(paths.generations).iterdir():
+            if entry.name.startswith(_STAGING):
+                shutil.rmtree(entry)
+
+
+def read_manifest(paths: Paths, number: int) -> Manifest:
+    """The manifest of one generation.
+
+    Raises:
+        SurroundingsError: there is none, or it cannot be read.
+    """
+    directory = generation_directory(paths, number)
+    try:
+        raw = json.loads(read_regular(directory / "manifest.json", _FILE_LIMIT))
+        return Manifest(
+            id=number,
+            at=str(raw["at"]),
+            who=str(raw["who"]),
+            why=str(raw["why"]),
+            summary=str(raw["summary"]),
+            files={str(k): str(v) for k, v in raw["files"].items()},
+            proven=(directory / "proven").exists(),
+            pinned=raw.get("pinned") is True,
+        )
+    except FileNotFoundError as error:
+        raise SurroundingsError(
+            f"there is no generation {number}", hint="pxe-appliance generations lists them"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SurroundingsError(f"cannot read generation {number}: {error}") from error
+
+
+def render_manifest(
+    at: str, who: str, why: str, summary: str, tree: Tree, *, pinned: bool = False
+) -> RenderedFile:
+    """The manifest as a file of the generation it describes."""
+    body = {
+        "at": at,
+        "who": who,
+        "why": why,
+        "summary": summary,
+        "pinned": pinned,
+        "files": {f.path: f.digest for f in tree},
+    }
+    return RenderedFile("manifest.json", (json.dumps(body, indent=1, sort_keys=True) + "\n").encode())
+
+
+def load_generation(paths: Paths, number: int) -> Desired:
+    """A generation as the values it was made from, each file held against its digest.
+
+    Raises:
+        SurroundingsError: a file is missing or is not what was written.
+    """
+    manifest = read_manifest(paths, number)
+    directory = generation_directory(paths, number)
+    files = []
+    for path, digest in manifest.files.items():
+        try:
+            content = read_regular(directory / path, _FILE_LIMIT)
+            mode = (directory / path).stat().st_mode & 0o7777
+        except (OSError, ValueError) as error:
+            raise SurroundingsError(f"cannot read {path} of generation {number}: {error}") from error
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise SurroundingsError(
+                f"{directory / path} is not what sync wrote: its digest differs",
+                hint="pxe-appliance rollback goes to an intact generation; sync writes a new one",
+            )
+        files.append(RenderedFile(path, content, mode, activation_of(path)))
+    tree = Tree.of(*files)
+    try:
+        settings = parse_settings(_text(tree, "appliance.toml"), f"{directory}/appliance.toml")
+        inventory = restore_inventory(_text(tree, "inventory.json"))
+    except (OperatorError, ValueError, KeyError) as error:
+        raise SurroundingsError(f"cannot understand generation {number}: {error}") from error
+    return Desired(settings, inventory, tree)
+
+
+def activation_of(path: str) -> Activation:
+    """What a change of this file costs the child that reads it (measured on 2.90)."""
+    if child_of(path) is None:
+        return Activation.NONE
+    return Activation.RELOAD if path.endswith(("/hosts", "/opts")) else Activation.RESTART
+
+
+def commit_directory(paths: Paths, number: int) -> None:
+    """Give a staged generation its name, durable."""
+    staged = staging_directory(paths, number)
+    try:
+        staged.rename(generation_directory(paths, number))
+        fsync_directory(staged.parent)
+    except OSError as error:
+        raise SurroundingsError(f"cannot commit generation {number}: {error.strerror}") from error
+
+
+def make_current(paths: Paths, number: int) -> None:
+    """Point `current` at generation `number` in one durable step."""
+    point_symlink(Path(paths.current), f"generations/{number}")
+
+
+def mark_proven(paths: Paths, number: int) -> None:
+    """Remember that a generation was shown to work."""
+    write_atomic(generation_directory(paths, number) / "proven", b"")
+
+
+def discard(paths: Paths, number: int) -> None:
+    """Remove a generation that was rejected, so that it is never served by mistake."""
+    shutil.rmtree(generation_directory(paths, number), ignore_errors=True)
+
+
+def prune(paths: Paths, keep: int = KEEP) -> None:
+    """Remove the oldest generations; the current one and the newest proven one always stay."""
+    manifests = list_generations(paths)
+    stays = {current_id(paths)} | {m.id for m in manifests[-keep:]}
+    stays |= {m.id for m in [m for m in manifests if m.proven][-1:]}
+    for manifest in manifests:
+        if manifest.id not in stays:
+            shutil.rmtree(generation_directory(paths, manifest.id), ignore_errors=True)
+
+
+def _text(tree: Tree, path: str) -> str:
+    file = tree.get(path)
+    if file is None:
+        raise KeyError(f"{path} is missing")
+    return file.content.decode()

@@ -1,0 +1,129 @@
+"""The inventory in Matchbox's words: what each machine boots. Pure.
+
+An operator writes what a profile is; what every boot loader and every kernel needs besides is put in here:
+UEFI kernels find their initrd by `initrd=` only (systemd's and the kernel's EFI stub read no other way), and
+Ignition has to be told where its configuration is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from appliance.inventory.model import BootPolicy, ImageRef, Inventory, KernelRef, Machine, Profile
+from appliance.matchbox.model import Boot, MachineBoot
+from appliance.matchbox.model import Profile as BootProfile
+from appliance.settings import NetworkSettings, Settings
+
+IGNITION_URL: Final = "ignition.config.url"
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The files of an image below /assets/OS/STREAM/, and the arguments that its kernel needs."""
+
+    kernel: str
+    initrd: tuple[str, ...]
+    args: tuple[str, ...]
+
+
+# Names as the projects publish them.
+_LAYOUTS: Final[Mapping[str, _Layout]] = MappingProxyType(
+    {
+        "flatcar": _Layout(
+            "flatcar_production_pxe.vmlinuz",
+            ("flatcar_production_pxe_image.cpio.gz",),
+            ("flatcar.first_boot=1",),
+        ),
+        "container-linux": _Layout(
+            "coreos_production_pxe.vmlinuz",
+            ("coreos_production_pxe_image.cpio.gz",),
+            ("coreos.first_boot=1",),
+        ),
+        "fedora-coreos": _Layout(
+            "kernel", ("initramfs.img",), ("ignition.firstboot", "ignition.platform.id=metal")
+        ),
+        "local": _Layout("vmlinuz", ("initrd.img",), ()),
+    }
+)
+
+
+def machine_boots(
+    settings: Settings, inventory: Inventory, ignition: Mapping[str, bytes]
+) -> tuple[MachineBoot, ...]:
+    """Every machine of the inventory as the endpoint knows it; `ignition` holds finished documents."""
+    return tuple(
+        _machine_boot(settings.networks[m.network], settings, m, _profile(inventory, m), ignition)
+        for m in inventory.machines
+    )
+
+
+def machine_url(settings: Settings, network: NetworkSettings) -> str:
+    """The base of the endpoint that machines of `network` speak to."""
+    matchbox = settings.matchbox
+    return f"http://{network.address}:{settings.http.port}" if matchbox.builtin else matchbox.endpoint
+
+
+def boot_of(profile: Profile, url: str) -> Boot | None:
+    """What a profile loads, from the endpoint at `url`; None when it names nothing to load."""
+    match profile.source:
+        case KernelRef(kernel, initrd):
+            needed: tuple[str, ...] = ()
+        case ImageRef() as image:
+            layout = _LAYOUTS[image.os]
+            base = f"/assets/{image.os}/{image.stream}" + (f"/{image.version}" if image.version else "")
+            kernel = f"{base}/{layout.kernel}"
+            initrd = tuple(f"{base}/{name}" for name in layout.initrd)
+            needed = layout.args
+            if image.os == "fedora-coreos":
+                needed = (*needed, f"coreos.live.rootfs_url={url}{base}/rootfs.img")
+        case None:
+            return None
+    args = [*needed, *profile.args]
+    args += _missing(args, [f"initrd={name.rpartition('/')[2]}" for name in initrd])
+    if profile.ignition:
+        args += _missing(args, [f"{IGNITION_URL}={url}/ignition?mac=${{mac:hexhyp}}&uuid=${{uuid}}"])
+    return Boot(kernel, initrd, tuple(args))
+
+
+def _machine_boot(
+    network: NetworkSettings,
+    settings: Settings,
+    machine: Machine,
+    profile: Profile | None,
+    ignition: Mapping[str, bytes],
+) -> MachineBoot:
+    metadata: dict[str, object] = {
+        "name": str(machine.name),
+        "hostname": str(machine.hostname),
+        "ip": str(machine.ip),
+        "network": machine.network,
+        **dict(machine.labels),
+    }
+    if profile is None:
+        return MachineBoot(str(machine.name), machine.macs, None, MappingProxyType(metadata))
+    boot = boot_of(profile, machine_url(settings, network))
+    return MachineBoot(
+        str(machine.name),
+        machine.macs,
+        BootProfile(profile.name, profile.name, boot, profile.ignition or ""),
+        MappingProxyType(metadata),
+        ignition.get(profile.ignition) if profile.ignition else None,
+    )
+
+
+def _profile(inventory: Inventory, machine: Machine) -> Profile | None:
+    return inventory.profiles.get(machine.profile) if machine.profile else None
+
+
+def boots_disk(profile: Profile | None) -> bool:
+    """Whether a machine of this profile is always sent to its disk."""
+    return profile is not None and profile.boot is BootPolicy.DISK
+
+
+def _missing(args: list[str], wanted: list[str]) -> list[str]:
+    """Those of `wanted` whose key no argument has yet: an operator's own always wins."""
+    keys = {arg.partition("=")[0] for arg in args}
+    return [arg for arg in wanted if arg.partition("=")[0] not in keys]

@@ -1,0 +1,221 @@
+"""The route of a sync, one type per step, so that a step cannot be left out.
+
+    read -> parse -> rules -> compose -> observe -> diff = Plan -> stage -> check -> commit -> activate
+
+Synchronous on purpose: it waits for disks and for dnsmasq, and one change at a time is a promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from appliance.boot.firmware import choose, parse_manifest
+from appliance.errors import NotProven, OperatorError, Problem, Refused, SurroundingsError
+from appliance.inventory.load import load_inventory, load_settings
+from appliance.paths import Paths
+from appliance.sync import apply, generations
+from appliance.sync.apply import AppliedPlan, ProvenPlan
+from appliance.sync.compose import Ingredients, compose
+from appliance.sync.plan import Desired, Plan, make_plan
+from appliance.sync.publish import found_binaries, publish_binaries
+from appliance.system.files import exclusive_lock, read_regular
+from appliance.system.shipped import shipped_manifest, shipped_templates
+
+_EXTRA_LIMIT = 2**20
+_IGNITION_LIMIT = 8 * 2**20
+
+Activate = Callable[[AppliedPlan], ProvenPlan]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked for: why and by whom, a generation to go back to, and what was agreed to before.
+
+    `expected` is the fingerprint of the plan that a person said yes to; empty when nobody was asked.
+    """
+
+    why: str = "sync"
+    who: str = ""
+    allow_mass_change: bool = False
+    expected: str = ""
+    to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it went: the plan, the generation that is current now, and whether the wire follows it."""
+
+    plan: Plan
+    number: int | None
+    active: bool
+    evidence: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, object]:
+        """The shape that the command line gets."""
+        return {
+            **self.plan.as_json(),
+            "generation": self.number,
+            "active": self.active,
+            "evidence": list(self.evidence),
+        }
+
+
+def desire(paths: Paths) -> Desired:
+    """Read settings, inventory and everything they name; what a generation should be.
+
+    Raises:
+        OperatorError: with every problem found.
+        SurroundingsError: the boot files that are needed are not on this host.
+    """
+    settings = load_settings(paths)
+    ignition = _small_files(Path(paths.ignition), _IGNITION_LIMIT, "")
+    inventory = load_inventory(Path(paths.inventory), settings, ignition.keys())
+    manifest = parse_manifest(shipped_manifest())
+    return compose(
+        Ingredients(
+            paths=paths,
+            settings=settings,
+            settings_text=read_regular(Path(paths.settings), 2**20).decode(),
+            inventory=inventory,
+            ignition=ignition,
+            templates=shipped_templates(),
+            extra=_small_files(Path(paths.dnsmasq_extra), _EXTRA_LIMIT, ".conf"),
+            selection=choose(manifest, found_binaries(manifest)),
+        )
+    )
+
+
+def observe(paths: Paths) -> tuple[int | None, Desired | None, str]:
+    """The current generation: its number, its values, and a note when it is damaged."""
+    number = generations.current_id(paths)
+    if number is None:
+        return None, None, ""
+    try:
+        return number, generations.load_generation(paths, number), ""
+    except SurroundingsError as error:
+        return number, None, f"generation {number} is damaged and is written anew: {error.message}"
+
+
+def plan(paths: Paths, request: Request) -> Plan:
+    """What a sync (or a rollback, when the request names a generation) would change. Changes nothing."""
+    base, before, note = observe(paths)
+    after = generations.load_generation(paths, request.to) if request.to is not None else desire(paths)
+    if note:
+        after = replace(after, notes=(*after.notes, note))
+    return make_plan(base, before, after)
+
+
+def sync(paths: Paths, request: Request, activate: Activate | None) -> Outcome:
+    """Carry a change through, or leave everything as it was.
+
+    Args:
+        paths: where things are.
+        request: what is asked for.
+        activate: takes the change to the running children and proves it; None when no daemon runs.
+
+    Raises:
+        OperatorError: settings or inventory are wrong; nothing was touched.
+        Refused: too much would vanish, or the plan is not the one that was agreed to.
+        NotProven: applied, not proven, rolled back.
+    """
+    with exclusive_lock(Path(paths.lock), purpose="sync"):
+        wanted = plan(paths, request)
+        _agreed(wanted, request)
+        manifest = parse_manifest(shipped_manifest())
+        publish_binaries(paths, choose(manifest, found_binaries(manifest)))
+        if wanted.empty:
+            return _as_it_is(paths, wanted, activate)
+        staged = apply.stage(paths, wanted, why=request.why, who=request.who, pinned=request.to is not None)
+        checked = apply.check(staged)
+        applied = apply.commit(paths, checked)
+        if activate is None:
+            return Outcome(wanted, applied.number, active=False, evidence=applied.evidence)
+        proven = _proven_or_back(paths, applied, activate)
+        generations.mark_proven(paths, applied.number)
+        generations.prune(paths)
+        return Outcome(wanted, applied.number, active=True, evidence=(*applied.evidence, *proven.evidence))
+
+
+def _as_it_is(paths: Paths, wanted: Plan, activate: Activate | None) -> Outcome:
+    """Nothing changes; but what was applied without a daemon has not been shown to work yet."""
+    assert wanted.base is not None, "a plan without a generation before it is never empty"
+    if activate is None or generations.read_manifest(paths, wanted.base).proven:
+        return Outcome(wanted, wanted.base, active=activate is not None)
+    proven = activate(AppliedPlan(wanted, wanted.base, None, ()))
+    generations.mark_proven(paths, wanted.base)
+    return Outcome(wanted, wanted.base, active=True, evidence=proven.evidence)
+
+
+def rollback_target(paths: Paths, asked: int | None) -> int:
+    """The generation to go back to: the one asked for, else the newest proven one before the current.
+
+    Raises:
+        Refused: there is none.
+    """
+    current = generations.current_id(paths)
+    known = [m for m in generations.list_generations(paths) if m.id != current]
+    if asked is not None:
+        if asked == current:
+            raise Refused(f"generation {asked} is the current one already")
+        generations.read_manifest(paths, asked)
+        return asked
+    older = [m for m in known if current is None or m.id < current]
+    best = [m for m in older if m.proven] or older
+    if not best:
+        raise Refused("there is no earlier generation to go back to", hint="pxe-appliance generations")
+    return best[-1].id
+
+
+def _agreed(wanted: Plan, request: Request) -> None:
+    if request.expected and request.expected != wanted.fingerprint:
+        raise Refused(
+            "the inventory changed since the plan was shown", hint="look at the new plan and sync again"
+        )
+    if wanted.mass_change and not request.allow_mass_change:
+        total = len(wanted.vanished) + wanted.remaining
+        raise Refused(
+            f"{len(wanted.vanished)} of {total} machines would lose their reservation",
+            hint="if this is meant, run it again with --allow-mass-change; an empty or half-copied "
+            "inventory looks just like this",
+        )
+
+
+def _proven_or_back(paths: Paths, applied: AppliedPlan, activate: Activate) -> ProvenPlan:
+    try:
+        return activate(applied)
+    except (NotProven, SurroundingsError) as error:
+        if applied.previous is None:
+            raise NotProven(f"the first generation did not prove itself: {error.message}") from error
+        back = generations.load_generation(paths, applied.previous)
+        generations.make_current(paths, applied.previous)
+        generations.discard(paths, applied.number)
+        plan_back = make_plan(applied.number, applied.plan.desired, back)
+        activate(AppliedPlan(plan_back, applied.previous, None, ()))
+        raise NotProven(
+            f"rolled back to generation {applied.previous}: {error.message}", hint=error.hint
+        ) from error
+
+
+def _small_files(directory: Path, limit: int, suffix: str) -> dict[str, bytes]:
+    """The regular files of an operator's directory by name; hidden ones and backups are left out."""
+    try:
+        entries = sorted(directory.iterdir())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise SurroundingsError(f"cannot read {directory}: {error.strerror}") from error
+    found, problems = {}, []
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name.endswith("~") or not entry.name.endswith(suffix):
+            continue
+        if entry.is_dir():
+            continue
+        try:
+            found[entry.name] = read_regular(entry, limit)
+        except (OSError, ValueError) as error:
+            problems.append(Problem(str(entry), 0, "", f"cannot be read: {error}"))
+    if problems:
+        raise OperatorError(f"cannot read {directory}", problems=problems)
+    return found

@@ -1,0 +1,19 @@
+"""The two clocks: one that people read, one that only moves forward.
+
+Durations and deadlines use `monotonic`: the wall clock of a host without a network can jump by years.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """The wall clock, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def monotonic() -> float:
+    """Seconds since an arbitrary start; never steps back."""
+    return time.monotonic()

@@ -1,0 +1,165 @@
+"""Files that are there whole or not at all.
+
+The order is the one that survived a power cut at every system call: write a temporary file beside the target,
+fsync it, rename, fsync the directory; only then is it said to be done. An fsync that failed is never tried
+again on the same descriptor (the kernel may have dropped the pages).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from appliance.errors import Refused, SurroundingsError
+from appliance.tree import Tree
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make the names in `directory` durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_directory(directory: Path, mode: int = 0o755) -> None:
+    """Create `directory` and its parents where missing, durable, owned like the nearest existing parent."""
+    if directory.is_dir():
+        return
+    parent = directory.parent
+    make_directory(parent, 0o755)
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=mode)
+    directory.chmod(mode)
+    _own_like(directory, parent)
+    fsync_directory(parent)
+
+
+def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Put `content` at `path` by rename; readers see the old file or the new one.
+
+    The hidden temporary name keeps directory readers (ours, and dnsmasq's) from picking up half a file.
+    """
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        _write_new(temporary, content, mode)
+        temporary.replace(path)
+        fsync_directory(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise SurroundingsError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_tree(directory: Path, tree: Tree) -> None:
+    """Write a whole tree into a new `directory`, every file and directory durable.
+
+    Raises:
+        SurroundingsError: the disk did not do its part; what was written stays for `remove_tree`.
+    """
+    try:
+        directory.mkdir(mode=0o755)
+        _own_like(directory, directory.parent)
+        made = {directory}
+        for file in tree:
+            target = directory / file.path
+            for parent in reversed(target.relative_to(directory).parents[:-1]):
+                folder = directory / parent
+                if folder not in made:
+                    folder.mkdir(mode=0o755, exist_ok=True)
+                    _own_like(folder, directory)
+                    made.add(folder)
+            _write_new(target, file.content, file.mode)
+        for folder in sorted(made, key=lambda p: len(p.parts), reverse=True):
+            fsync_directory(folder)
+        fsync_directory(directory.parent)
+    except OSError as error:
+        raise SurroundingsError(f"cannot write {directory}: {error.strerror}") from error
+
+
+def point_symlink(link: Path, target: str) -> None:
+    """Make `link` point to `target` (relative to its directory) in one step, durable."""
+    temporary = link.parent / f".{link.name}.{os.getpid()}.tmp"
+    try:
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        temporary.replace(link)
+        fsync_directory(link.parent)
+    except OSError as error:
+        raise SurroundingsError(f"cannot point {link} at {target}: {error.strerror}") from error
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes; never waits on a FIFO or a device.
+
+    Raises:
+        OSError: as from open(2).
+        ValueError: not a regular file, or too large.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("it is not a regular file")
+        if found.st_size > limit:
+            raise ValueError(f"it is larger than {limit} bytes")
+        with os.fdopen(os.dup(fd), "rb") as stream:
+            content = stream.read(limit + 1)
+    finally:
+        os.close(fd)
+    if len(content) > limit:
+        raise ValueError(f"it is larger than {limit} bytes")
+    return content
+
+
+@contextlib.contextmanager
+def exclusive_lock(path: Path, *, wait: bool = True, purpose: str = "") -> Iterator[None]:
+    """Hold an flock on `path` for the duration; the kernel drops it when we die.
+
+    Raises:
+        Refused: somebody holds it and `wait` is False.
+    """
+    make_directory(path.parent)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            holder = os.pread(fd, 100, 0).decode(errors="replace").strip() or "another process"
+            raise Refused(f"{purpose or path.name} is already running: {holder}") from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"pid {os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        os.fchmod(fd, mode)  # the umask must not decide who can read a reservation
+        _own_fd_like(fd, path.parent)
+        view = memoryview(content)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _own_like(path: Path, model: Path) -> None:
+    """As root, give `path` to the owner of `model`, so that the service user can go on with it."""
+    if os.geteuid() == 0:
+        owner = model.stat()
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def _own_fd_like(fd: int, model: Path) -> None:
+    if os.geteuid() == 0:
+        owner = model.stat()
+        os.fchown(fd, owner.st_uid, owner.st_gid)

@@ -1,0 +1,27 @@
+"""The files that ship with the appliance: beside this package in a checkout, inside it in a wheel."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+
+def shipped(folder: str) -> Traversable:
+    """The shipped `conf.d`, `tftpboot` or `systemd` folder."""
+    inside = files("appliance") / "shipped" / folder
+    return inside if inside.is_dir() else Path(__file__).parents[2] / folder
+
+
+def shipped_templates() -> dict[str, str]:
+    """The dnsmasq configuration templates by file name."""
+    return {
+        entry.name: entry.read_text(encoding="utf-8")
+        for entry in sorted(shipped("conf.d").iterdir(), key=lambda e: e.name)
+        if entry.name.endswith(".j2")
+    }
+
+
+def shipped_manifest() -> str:
+    """The manifest of iPXE binaries."""
+    return (shipped("tftpboot") / "manifest.toml").read_text(encoding="utf-8")

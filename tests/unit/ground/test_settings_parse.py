@@ -1,0 +1,234 @@
+"""`appliance.toml`: the whole of it, its defaults, every rule, and where each value came from."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.errors import OperatorError
+from appliance.settings import (
+    HttpSettings,
+    ImageSettings,
+    MatchboxSettings,
+    NetworkMode,
+    NetworkSettings,
+    Origin,
+    Push,
+    Relayed,
+    Settings,
+)
+from appliance.settings_parse import describe_settings, parse_settings
+
+_FULL = """\
+[network.pxe]
+interface = "eno4"
+subnet    = "172.0.1.0/24"
+address   = "172.0.1.2"
+mode      = "proxy"
+lease     = "10m"
+relayed   = [{ subnet = "172.0.2.0/24", router = "172.0.2.1" }]
+mtu       = 1500
+ntp       = ["172.0.1.2"]
+
+[network.lab]
+interface = "br-lab.7"
+subnet    = "10.0.0.0/16"
+
+[http]
+port = 80
+
+[matchbox]
+endpoint = "http://matchbox.example.com:8080/"
+data     = "matchbox"
+push     = "grpc"
+
+[images.flatcar]
+mirror = "https://mirror.example.com/{channel}/flatcar"
+keys   = ["flatcar.asc"]
+arch   = ["amd64", "aarch64"]
+"""
+_ONE = '[network.pxe]\ninterface = "eth0"\nsubnet = "172.0.1.0/24"\n'
+
+
+def _problems(text: str) -> list[str]:
+    with pytest.raises(OperatorError) as caught:
+        parse_settings(text, "a.toml")
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_everything_that_can_be_set() -> None:
+    settings = parse_settings(_FULL, "a.toml")
+    assert dict(settings.networks) == {
+        "pxe": NetworkSettings(
+            name="pxe",
+            interface="eno4",
+            subnet=IPv4Network("172.0.1.0/24"),
+            address=IPv4Address("172.0.1.2"),
+            mode=NetworkMode.PROXY,
+            lease=600,
+            relayed=(Relayed(IPv4Network("172.0.2.0/24"), IPv4Address("172.0.2.1")),),
+            mtu=1500,
+            ntp=(IPv4Address("172.0.1.2"),),
+        ),
+        "lab": NetworkSettings("lab", "br-lab.7", IPv4Network("10.0.0.0/16"), IPv4Address("10.0.0.1")),
+    }
+    assert settings.http == HttpSettings(80)
+    assert settings.matchbox == MatchboxSettings("http://matchbox.example.com:8080", "matchbox", Push.GRPC)
+    assert settings.images["flatcar"] == ImageSettings(
+        "https://mirror.example.com/{channel}/flatcar", ("flatcar.asc",), ("amd64", "arm64")
+    )
+    assert settings.images["ipxe"] == ImageSettings()
+
+
+def test_the_least_that_works() -> None:
+    settings = parse_settings(_ONE, "a.toml")
+    assert settings == Settings(
+        {"pxe": NetworkSettings("pxe", "eth0", IPv4Network("172.0.1.0/24"), IPv4Address("172.0.1.1"))},
+        images=settings.images,
+    )
+
+
+def test_every_value_has_an_origin() -> None:
+    settings = parse_settings(_FULL, "a.toml")
+    described = {path: (value, origin) for path, value, origin in describe_settings(settings)}
+    assert described.keys() == settings.origins.keys()
+    assert described["network.pxe.lease"] == ("600s", Origin("a.toml", 6))
+    assert described["network.pxe.relayed"] == ("172.0.2.0/24 via 172.0.2.1", Origin("a.toml", 7))
+    assert described["network.lab.address"] == ("10.0.0.1", Origin("default", 0))
+    assert described["http.port"] == ("80", Origin("a.toml", 16))
+    assert described["images.flatcar.arch"] == ("amd64, arm64", Origin("a.toml", 26))
+    assert described["images.ipxe.mirror"] == ("", Origin("default", 0))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "a.toml: network: is missing"),
+        ("[network]", "a.toml:1: network: no network is set (write a table such as [network.pxe])"),
+        ("[network.pxe]", "a.toml:1: network.pxe.interface: is missing"),
+        (
+            _ONE + "intreface = 1",
+            "a.toml:4: network.pxe.intreface: is not a known key (did you mean 'interface'?)",
+        ),
+        (_ONE + "[htpp]", "a.toml:4: htpp: is not a known key (did you mean 'http'?)"),
+        (
+            _ONE + 'lease = "90s"',
+            "a.toml:4: network.pxe.lease: a lease of 90s is too short: dnsmasq gives none below 120s",
+        ),
+        (_ONE + 'lease = "400d"', "a.toml:4: network.pxe.lease: a lease of 400d is too long: at most 365d"),
+        (
+            _ONE + 'address = "172.0.1.255"',
+            (
+                "a.toml:4: network.pxe.address: cannot be our address: "
+                "172.0.1.255 is the broadcast address of 172.0.1.0/24"
+            ),
+        ),
+        (_ONE + "mtu = 100", "a.toml:4: network.pxe.mtu: 100 is not an MTU: 576 to 9216"),
+        (_ONE + 'mode = "prxy"', "a.toml:4: network.pxe.mode: 'prxy' is not a mode: did you mean 'proxy'?"),
+        (
+            _ONE + '[network.b]\ninterface = "eth0"\nsubnet = "10.0.0.0/24"',
+            "a.toml:5: network.b.interface: eth0 already faces the network 'pxe'",
+        ),
+        (
+            _ONE + '[network.b]\ninterface = "eth1"\nsubnet = "172.0.0.0/16"',
+            "a.toml:6: network.b.subnet: 172.0.0.0/16 overlaps 172.0.1.0/24 of the network 'pxe'",
+        ),
+        (
+            _ONE + 'relayed = [{ subnet = "172.0.1.128/25", router = "172.0.1.129" }]',
+            "a.toml:4: network.pxe.relayed: 172.0.1.128/25 overlaps 172.0.1.0/24 of the same network",
+        ),
+        (
+            _ONE + 'relayed = [{ subnet = "10.0.0.0/24", router = "10.0.1.1" }]',
+            (
+                "a.toml:4: network.pxe.relayed[0].router: cannot be the relay's address: "
+                "10.0.1.1 is outside 10.0.0.0/24"
+            ),
+        ),
+        (_ONE + "[http]\nport = 0", "a.toml:5: http.port: 0 is not a port: 1 to 65535"),
+        (
+            _ONE + '[matchbox]\npush = "grpc"',
+            "a.toml:5: matchbox.push: is for an external Matchbox only (leave it out, or name the endpoint)",
+        ),
+        (
+            _ONE + '[matchbox]\nendpoint = "http://h:99999"',
+            "a.toml:5: matchbox.endpoint: 'http://h:99999' is not an endpoint: 99999 is not a port",
+        ),
+        (
+            '[network.pxe]\ninterface = "eth0"\nsubnet = "172.0.1.1/24"',
+            "a.toml:3: network.pxe.subnet: '172.0.1.1/24' has host bits set: 172.0.1.0/24 is its subnet",
+        ),
+        (
+            '[network.pxe]\ninterface = "eth0"\nsubnet = "172.0.1.0/31"',
+            "a.toml:3: network.pxe.subnet: 172.0.1.0/31 is not the size of a VLAN: /8 to /30 are",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(text: str, expected: str) -> None:
+    assert expected in _problems(text)
+
+
+def test_all_problems_at_once() -> None:
+    network = '[network.pxe]\ninterface = "-x"\nlease = "1"\nmtu = 1\n'
+    rest = '[http]\nport = "8080"\n[matchbox]\nendpoint = 1\n'
+    assert len(_problems(network + rest)) == 6
+
+
+_VALUES = [
+    (
+        "interface",
+        ["eth0,lo", "eth0 ", "a" * 16, "", "-eth", "eth0\\ndhcp-script=/x", "e*", "eth0/1", "eth0:1"],
+    ),
+    ("subnet", ["172.0.1.0", "172.0.1.0/33", "172.0.1.0/255.255.255.0", "::/64", "224.0.0.0/24", "x/24"]),
+    ("address", ["172.0.1.01", "172.0.2.1", "fe80::1", "1", "172.0.1.1/24", "172.0.1.0"]),
+    ("lease", ["infinite", "1", "-1h", "1 h", "1h\\n", "1H", "0h", "1w", "9999999999d"]),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in _VALUES for value in values])
+def test_hostile_values_are_refused(key: str, value: str) -> None:
+    written = {"interface": "eth0", "subnet": "172.0.1.0/24"} | {key: value}
+    lines = "\n".join(f'{name} = "{raw}"' for name, raw in written.items())
+    assert _problems(f"[network.pxe]\n{lines}\n")
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://h/${x}",
+        "ftp://h",
+        "http://",
+        "http://h/a b",
+        "http://h,x",
+        "http://u:p@h",
+        "http://h?q",
+        "http://h/#x",
+        "http://h/../x",
+        "Builtin",
+    ],
+)
+def test_hostile_endpoints_are_refused(endpoint: str) -> None:
+    assert _problems(_ONE + f'[matchbox]\nendpoint = "{endpoint}"\n')
+
+
+@given(st.text())
+def test_any_text_is_settings_or_problems(text: str) -> None:
+    with pytest.raises(OperatorError) as caught:
+        parse_settings(text, "a.toml")
+    assert caught.value.problems
+
+
+@given(
+    st.text(st.characters(exclude_characters='"\\', min_codepoint=32)),
+    st.sampled_from(["interface", "lease"]),
+)
+def test_no_string_brings_a_line_break_or_a_control_through(value: str, key: str) -> None:
+    written = {"interface": "eth0", "subnet": "172.0.1.0/24"} | {key: value}
+    text = "[network.pxe]\n" + "\n".join(f'{name} = "{raw}"' for name, raw in written.items())
+    try:
+        settings = parse_settings(text, "a.toml")
+    except OperatorError:
+        return
+    assert all(shown.isprintable() and "," not in shown for _, shown, _ in describe_settings(settings))

@@ -1,0 +1,106 @@
+"""Bonds and VLANs that could not be made are refused before anything is rendered from them."""
+
+from __future__ import annotations
+
+import pytest
+
+from appliance.inventory.parse import Drafts
+from appliance.inventory.rules import judge
+from appliance.settings_parse import parse_settings
+from appliance.toml_lines import read_toml
+
+_SETTINGS = parse_settings('[network.pxe]\ninterface = "eth0"\nsubnet = "172.0.1.0/24"\n', "s")
+_BASE = """\
+[machine.a]
+mac = "52:54:00:aa:00:01"
+ip = "172.0.1.21"
+[machine.a.nic.eno2]
+mac = "52:54:00:aa:00:02"
+[machine.a.nic.eno3]
+mac = "52:54:00:aa:00:03"
+"""
+
+
+def _problems(text: str) -> list[str]:
+    drafts = Drafts()
+    document = read_toml(_BASE + text, "f", drafts.problems)
+    assert document is not None
+    drafts.take(document)
+    judge(drafts, _SETTINGS, ())
+    return [str(problem) for problem in sorted(drafts.problems)]
+
+
+def _vlan(text: str, name: str = "control") -> str:
+    return f'[machine.a.bond.b0]\nmembers = ["eno2"]\nvlans = {{ {name} = {{ {text} }} }}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            '[machine.a.bond.b0]\nmembers = ["eno2", "eno4"]\n',
+            "f:9: machine.a.bond.b0.members[1]: this machine has no NIC 'eno4' (did you mean 'eno3'?)",
+        ),
+        (
+            '[machine.a.bond.b0]\nmembers = ["eno2"]\n[machine.a.bond.b1]\nmembers = ["eno2"]\n',
+            "f:11: machine.a.bond.b1.members[0]: eno2 is already a member of b0",
+        ),
+        (
+            '[machine.a.bond.eno2]\nmembers = ["eno3"]\n',
+            "f:8: machine.a.bond.eno2: a NIC of this machine is called eno2, too",
+        ),
+        (
+            "[machine.a.bond.b0]\nmembers = []\n",
+            "f:9: machine.a.bond.b0.members: 1 to 16 entries are expected, not 0",
+        ),
+        ("[machine.a.bond.b0]\n", "f:8: machine.a.bond.b0.members: is missing"),
+        (
+            '[machine.a.bond.b0]\nmembers = ["eno2"]\nmode = "lacp"\n',
+            (
+                "f:10: machine.a.bond.b0.mode: 'lacp' is not a bond mode: it is one of 802.3ad, active-backup, "
+                "balance-rr, balance-xor, balance-tlb, balance-alb, broadcast"
+            ),
+        ),
+        (_vlan("id = 0"), "f:10: machine.a.bond.b0.vlans.control.id: 0 is not a VLAN id: 1 to 4094"),
+        (_vlan("id = 4095"), "f:10: machine.a.bond.b0.vlans.control.id: 4095 is not a VLAN id: 1 to 4094"),
+        (
+            _vlan('id = 1, address = "10.0.0.1"'),
+            (
+                "f:10: machine.a.bond.b0.vlans.control.address: '10.0.0.1' is not an address with its prefix, "
+                "such as 10.0.100.21/24"
+            ),
+        ),
+        (
+            _vlan('id = 1, address = "10.0.0.0/24"'),
+            "f:10: machine.a.bond.b0.vlans.control.address: 10.0.0.0 is the network address of 10.0.0.0/24",
+        ),
+        (
+            _vlan('id = 1, address = "10.0.0.2/24", gateway = "10.0.1.1"'),
+            (
+                "f:10: machine.a.bond.b0.vlans.control.gateway: cannot be reached from 10.0.0.2/24: "
+                "10.0.1.1 is outside 10.0.0.0/24"
+            ),
+        ),
+        (
+            _vlan('id = 1, gateway = "10.0.1.1"'),
+            "f:10: machine.a.bond.b0.vlans.control.gateway: stands without an address",
+        ),
+        (
+            _vlan("id = 7 }, storage = { id = 7"),
+            "f:10: machine.a.bond.b0.vlans.storage.id: 7 is already the id of the VLAN 'control'",
+        ),
+        (
+            _vlan('id = 7, address = "10.0.0.2/24"')
+            + '[machine.b]\nmac = "52:54:00:aa:00:04"\nip = "172.0.1.22"\nnic.e.mac = "52:54:00:aa:00:05"\n'
+            + '[machine.b.bond.b0]\nmembers = ["e"]\n[machine.b.bond.b0.vlans.x]\n'
+            + 'id = 7\naddress = "10.0.0.2/24"\n',
+            "f:19: machine.b.bond.b0.vlans.x.address: 10.0.0.2 is also an address on VLAN 7 at f:10",
+        ),
+    ],
+)
+def test_rule(text: str, expected: str) -> None:
+    assert _problems(text) == [expected]
+
+
+def test_a_bond_that_can_be_made() -> None:
+    assert _problems(_vlan('id = 100, address = "10.0.0.2/24", gateway = "10.0.0.1", mtu = 9000')) == []

@@ -1,0 +1,194 @@
+"""Files of inventory.d/ as they are found on a host: read once, bounded, and never silently left out."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from appliance.errors import OperatorError
+from appliance.inventory import load
+from appliance.inventory.load import ignition_files, load_all, load_inventory, load_settings
+from appliance.paths import Paths
+from appliance.settings_parse import parse_settings
+
+_SETTINGS_TEXT = '[network.pxe]\ninterface = "eth0"\nsubnet = "172.0.1.0/24"\n'
+_SETTINGS = parse_settings(_SETTINGS_TEXT, "s")
+_TOML = '[machine.a]\nmac = "52:54:00:aa:00:01"\nip = "172.0.1.21"\n'
+
+
+def _write(directory: Path, **files: str | bytes) -> None:
+    for name, content in files.items():
+        path = directory / name.replace("__", ".")
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def _problems(directory: Path) -> list[str]:
+    with pytest.raises(OperatorError) as caught:
+        load_inventory(directory, _SETTINGS, ())
+    return [str(problem).removeprefix(f"{directory}/") for problem in caught.value.problems]
+
+
+def test_all_formats_make_one_inventory(tmp_path: Path) -> None:
+    _write(
+        tmp_path,
+        a__toml=_TOML,
+        b__yaml="machine: {b: {mac: 52:54:00:aa:00:02, ip: 172.0.1.22}}\n",
+        c__YML="machine: {c: {mac: 52:54:00:aa:00:03, ip: 172.0.1.23}}\n",
+        d__json='{"machine": {"d": {"mac": "52:54:00:aa:00:04", "ip": "172.0.1.24"}}}',
+        e__csv="name,mac,ip\ne,52:54:00:aa:00:05,172.0.1.25\n",
+    )
+    inventory = load_inventory(tmp_path, _SETTINGS, ())
+    assert [str(machine.name) for machine in inventory.machines] == ["a", "b", "c", "d", "e"]
+    assert str(inventory.machines[4].origin) == f"{tmp_path}/e.csv:2"
+
+
+def test_leftovers_of_editors_are_passed_over_and_other_endings_are_not(tmp_path: Path) -> None:
+    _write(tmp_path, a__toml=_TOML, a__toml_="x")
+    for name in (".hidden.toml", "a.toml~", "b.toml.tmp", ".a.toml.swp", "c.swp", "#a.toml#"):
+        (tmp_path / name).write_text("x = [")
+    (tmp_path / "a.toml_").rename(tmp_path / "README")
+    (tmp_path / "more.d").mkdir()
+    ending = "(inventory files are .toml, .yaml, .yml, .json, .csv)"
+    assert _problems(tmp_path) == [
+        f"README: has an unknown ending {ending}",
+        f"more.d: is a directory {ending}",
+    ]
+
+
+def test_problems_come_in_the_order_of_the_files(tmp_path: Path) -> None:
+    _write(tmp_path, b__toml=_TOML, a__toml=_TOML)
+    assert [p.split(": ")[0] for p in _problems(tmp_path)] == ["b.toml:1", "b.toml:2", "b.toml:3"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"a = 1\nb = '\xff'\n", "a.toml:2: is not UTF-8 text (save it as UTF-8)"),
+        ("a = 1\n".encode("utf-16"), "a.toml:1: is not UTF-8 text (save it as UTF-8)"),
+    ],
+)
+def test_other_encodings_are_refused(tmp_path: Path, content: bytes, expected: str) -> None:
+    _write(tmp_path, a__toml=content)
+    assert _problems(tmp_path) == [expected]
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    _write(tmp_path, a__toml=b"\xef\xbb\xbf" + _TOML.encode())
+    assert len(load_inventory(tmp_path, _SETTINGS, ()).machines) == 1
+
+
+def test_symlinks_are_followed_and_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    directory = tmp_path / "inventory.d"
+    elsewhere.mkdir()
+    directory.mkdir()
+    _write(elsewhere, a__toml=_TOML)
+    (directory / "a.toml").symlink_to(elsewhere / "a.toml")
+    assert len(load_inventory(directory, _SETTINGS, ()).machines) == 1
+    (directory / "b.toml").symlink_to("nowhere")
+    os.mkfifo(directory / "c.toml")
+    (directory / "d.toml").symlink_to("/dev/zero")
+    (directory / "e.toml").mkdir()
+    assert _problems(directory) == [
+        "b.toml: is gone, or a link to nothing",
+        "c.toml: cannot be read: it is not a regular file",
+        "d.toml: cannot be read: it is not a regular file",
+        "e.toml: cannot be read: it is not a regular file",
+    ]
+
+
+def test_files_have_a_largest_size(tmp_path: Path) -> None:
+    with (tmp_path / "a.yaml").open("wb") as stream:
+        stream.truncate(8 * 2**20 + 1)
+    assert _problems(tmp_path) == ["a.yaml: cannot be read: it is larger than 8388608 bytes"]
+
+
+def test_names_that_would_steer_a_terminal_are_shown_escaped(tmp_path: Path) -> None:
+    (tmp_path / "a\x1b[31m.toml").write_text("[")
+    (problem,) = _problems(tmp_path)
+    assert problem.isprintable()
+
+
+def test_a_file_that_changes_while_it_is_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(tmp_path, a__toml=_TOML)
+    genuine = load.read_regular
+
+    def slow(path: Path, limit: int) -> bytes:
+        content = genuine(path, limit)
+        with path.open("a") as stream:
+            stream.write("# one more line\n")
+        return content
+
+    monkeypatch.setattr(load, "read_regular", slow)
+    assert _problems(tmp_path) == ["a.toml: changed while being read (run it again)"]
+
+
+def test_a_writer_at_work_never_yields_half_an_inventory(tmp_path: Path) -> None:
+    """Whatever the moment, the answer is one of the two inventories, or problems."""
+    path = tmp_path / "a.toml"
+    texts = [
+        _TOML,
+        _TOML + "".join(_TOML.replace("a]", f"b{n}]").replace("01", f"{n:02x}") for n in range(2, 60)),
+    ]
+    path.write_text(texts[0])
+    stop = threading.Event()
+
+    def rewrite() -> None:
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            staged = tmp_path / ".a.toml.tmp"
+            staged.write_text(texts[turn % 2])
+            staged.replace(path)
+
+    writer = threading.Thread(target=rewrite)
+    writer.start()
+    try:
+        for _ in range(50):
+            drafts = load.load_drafts(tmp_path)
+            assert drafts.problems or len(drafts.machines) in (1, 59)
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_what_is_missing_points_to_init(tmp_path: Path) -> None:
+    paths = Paths(PurePosixPath(tmp_path))
+    with pytest.raises(OperatorError, match="cannot find the settings") as caught:
+        load_settings(paths)
+    assert "pxe-appliance init" in caught.value.hint
+    with pytest.raises(OperatorError, match="cannot find the inventory") as caught:
+        load_inventory(tmp_path / "none", _SETTINGS, ())
+    assert "pxe-appliance init" in caught.value.hint
+
+
+def _host(tmp_path: Path, settings: str, inventory: str) -> Paths:
+    paths = Paths(PurePosixPath(tmp_path))
+    Path(paths.inventory).mkdir(parents=True)
+    Path(paths.settings).write_text(settings)
+    (Path(paths.inventory) / "a.toml").write_text(inventory)
+    return paths
+
+
+def test_settings_and_inventory_tell_all_their_problems_together(tmp_path: Path) -> None:
+    paths = _host(tmp_path, _SETTINGS_TEXT + "mtu = 1\n", _TOML.replace("52", "xx"))
+    with pytest.raises(OperatorError) as caught:
+        load_all(paths)
+    assert [Path(p.file).name for p in caught.value.problems] == ["appliance.toml", "a.toml"]
+
+
+def test_ignition_files_are_looked_up(tmp_path: Path) -> None:
+    paths = _host(tmp_path, _SETTINGS_TEXT, '[profile.p]\nboot = "disk"\nignition = "w.bu"\n')
+    with pytest.raises(OperatorError):
+        load_all(paths)
+    Path(paths.ignition).mkdir()
+    (Path(paths.ignition) / "w.bu").write_text("")
+    (Path(paths.ignition) / ".w.bu.swp").write_text("")
+    assert ignition_files(Path(paths.ignition)) == {"w.bu"}
+    _, inventory = load_all(paths)
+    assert inventory.profiles["p"].ignition == "w.bu"

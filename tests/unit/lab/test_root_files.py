@@ -1,0 +1,57 @@
+"""The operator's files of a lab: TOML that says what the rack is, an Ignition for each machine alone."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+
+from appliance.lab.rack import FirmwareChoice, fill
+from appliance.lab.root_files import files, ignition
+
+RACK = fill(3, FirmwareChoice.MIXED)
+TREE = files(RACK, kernel=b"kernel", initrd=b"initrd")
+
+
+def text(path: str) -> str:
+    file = TREE.get(f"etc/pxe-appliance/{path}")
+    assert file is not None
+    return file.content.decode()
+
+
+def test_the_settings_name_the_wire() -> None:
+    network = tomllib.loads(text("appliance.toml"))["network"]["pxe"]
+    assert network == {"interface": "pxe0", "subnet": "172.0.1.0/24", "address": "172.0.1.1"}
+
+
+def test_every_machine_has_its_reservation_and_a_profile_with_its_own_ignition() -> None:
+    inventory = tomllib.loads(text("inventory.d/rack.toml"))
+    for machine in RACK.machines:
+        row = inventory["machine"][machine.name]
+        assert (row["mac"], row["ip"]) == (str(machine.mac), str(machine.ip))
+        profile = inventory["profile"][row["profile"]]
+        assert profile["ignition"] == f"{machine.name}.ign"
+        assert profile["kernel"] == "/assets/lab/vmlinuz"
+        assert profile["initrd"] == ["/assets/lab/initrd.gz"]
+        url = f"http://172.0.1.1:8080/ignition?mac={machine.mac.dashed}"
+        assert f"ignition.config.url={url}" in profile["args"]
+
+
+def test_the_second_nic_is_in_the_inventory_as_one() -> None:
+    inventory = tomllib.loads(text("inventory.d/rack.toml"))
+    assert inventory["machine"]["node1"]["nic"] == {"eth1": {"mac": str(RACK.machines[0].other)}}
+    assert "nic" not in inventory["machine"]["node2"]
+
+
+def test_an_ignition_names_its_machine_and_no_other() -> None:
+    for machine in RACK.machines:
+        served = text(f"ignition.d/{machine.name}.ign")
+        assert json.loads(served)["ignition"]["version"] == "3.3.0"
+        for other in RACK.machines:
+            assert (f'data:,{other.name}"' in served) == (other is machine)
+            assert (f'data:,{other.mac}"' in served) == (other is machine)
+        assert served == ignition(machine)
+
+
+def test_the_assets_are_where_the_inventory_says() -> None:
+    assert text("matchbox/assets/lab/vmlinuz") == "kernel"
+    assert text("matchbox/assets/lab/initrd.gz") == "initrd"
