@@ -15,7 +15,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Final, TypeVar
 
 from appliance.addresses import Hostname, Mac
-from appliance.reading import Text, nearest, shown
+from appliance.reading import nearest, shown
+from appliance.shapes import Text
 
 E = TypeVar("E", bound=StrEnum)
 

@@ -9,8 +9,9 @@ import re
 from typing import Final
 
 from appliance import grammar
-from appliance.reading import Field, ListOf, NamedTables, Number, Table, Text, shown
+from appliance.reading import shown
 from appliance.settings import NetworkMode, Push
+from appliance.shapes import Field, ListOf, NamedTables, Number, Table, Text
 
 IMAGE_SOURCES: Final = ("flatcar", "fedora-coreos", "container-linux", "ipxe")
 # dnsmasq silently raises anything shorter to two minutes.

@@ -14,7 +14,7 @@ from typing import Final
 from appliance import settings_fields as keys
 from appliance.addresses import usable_by_host
 from appliance.errors import OperatorError, Problem
-from appliance.reading import Document, Path, Reading, Row, dotted
+from appliance.reading import Document, Path, Reading, dotted
 from appliance.settings import (
     HttpSettings,
     ImageSettings,
@@ -25,6 +25,7 @@ from appliance.settings import (
     Relayed,
     Settings,
 )
+from appliance.shapes import Row
 from appliance.toml_lines import read_toml
 
 _DEFAULT: Final = Origin("default")

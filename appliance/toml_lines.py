@@ -13,10 +13,11 @@ import re
 import tomllib
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice, pairwise
 from typing import Final
 
 from appliance.errors import Problem
-from appliance.reading import Document, Path, dotted
+from appliance.reading import ENOUGH_PROBLEMS, Document, Path, dotted
 
 # Deep enough for every table of ours; tomllib's work grows with the square of a key's parts.
 _KEY_PARTS: Final = 32
@@ -65,7 +66,7 @@ def read_toml(text: str, file: str, problems: list[Problem]) -> Document | None:
 def _explain(text: str, file: str, message: str) -> Iterator[Problem]:
     at = _AT.search(message)
     line = int(at[1]) if at and at[1] else (text.count("\n") + 1 if at else 0)
-    twice = list(TomlLines(text).repeated())
+    twice = list(islice(TomlLines(text).repeated(), ENOUGH_PROBLEMS))
     if any(second == line for _, _, second in twice):
         for path, first, second in twice:
             yield Problem(file, second, dotted(path), f"is written twice, first at {file}:{first}")
@@ -108,7 +109,7 @@ class TomlLines:
         """Tables and keys that are written twice, as tomllib refuses them: path, first line, second line."""
         self._index()
         seen: dict[Path, int] = {}
-        for path, start, end in [((), *self._sections[()]), *self._headers()]:
+        for path, start, end in chain([((), *self._sections[()])], self._headers()):
             line = self._line(start)
             if path in seen and isinstance(path[-1], str):
                 yield path, seen[path], line
@@ -123,18 +124,18 @@ class TomlLines:
         self._starts = [0, *(m.end() for m in re.finditer("\n", self._text))]
         if '"""' in self._text or "'''" in self._text:
             self._text = _OPAQUE.sub(_blank, self._text)
-        headers = list(self._headers())
-        first = headers[0][1] if headers else len(self._text)
-        self._sections[()] = (0, first)
-        for path, start, end in headers:
+        first = _HEADER.search(self._text)
+        self._sections[()] = (0, first.start() if first else len(self._text))
+        for path, start, end in self._headers():
             self._sections.setdefault(path, (start, end))
 
     def _headers(self) -> Iterator[tuple[Path, int, int]]:
         """Each table header: its path, with indices inside arrays of tables, and the span of its section."""
         counts: dict[Path, int] = {}
-        found = list(_HEADER.finditer(self._text))
-        ends = [*(m.start() for m in found[1:]), len(self._text)]
-        for header, end in zip(found, ends, strict=False):
+        for header, following in pairwise(chain(_HEADER.finditer(self._text), [None])):
+            if header is None:
+                return
+            end = following.start() if following else len(self._text)
             path = _parts(header[2])
             if counts:
                 path = _with_indices(path, counts)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from appliance.daemon.run import run_daemon
 from appliance.paths import Paths
 
 
 def serve(paths: Paths, *, verbose: bool) -> int:
     """Run the daemon in the foreground until SIGTERM or SIGINT; the exit code."""
+    # The event loop and its HTTP side take half of the start-up time of every other command.
+    from appliance.daemon.run import run_daemon
+
     return run_daemon(paths, verbose=verbose)

@@ -43,13 +43,17 @@ class Pulse:
         while True:
             if monotonic() - looked >= _INTERFACES_EVERY:
                 looked = monotonic()
-                for network in self._state().served.settings.networks.values():
-                    self._report(s.InterfaceSeen(network.name, interface_state(network.interface)))
+                self.look()
             self._report(s.Ticked())
             if watchdog is not None and monotonic() - woken >= watchdog / 2:
                 woken = monotonic()
                 notify("WATCHDOG=1")
             await asyncio.sleep(BEAT)
+
+    def look(self) -> None:
+        """Report the state of every network's interface."""
+        for network in self._state().served.settings.networks.values():
+            self._report(s.InterfaceSeen(network.name, interface_state(network.interface)))
 
     def probe(self, name: str) -> None:
         """Ask a child for a sign of life; the answer, if any, is reported."""

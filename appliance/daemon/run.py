@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import sys
 from dataclasses import replace
@@ -41,6 +42,7 @@ from appliance.system.notify import notify
 
 _log = logging.getLogger("pxe-appliance")
 _STOP_SECONDS = 15.0
+_FILES = 4096
 _START_SECONDS = 5.0
 
 
@@ -59,8 +61,17 @@ def run_daemon(paths: Paths, *, verbose: bool) -> int:
         else "%(asctime)s %(levelname)s %(message)s",
     )
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    _allow_many_files()
     with exclusive_lock(Path(paths.run / "daemon.lock"), wait=False, purpose="pxe-appliance serve"):
         return asyncio.run(Daemon(paths).serve())
+
+
+def _allow_many_files() -> None:
+    """Room for a rack at once: the TFTP child takes one descriptor for each of its 1,024 transfers."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Daemon:
@@ -93,8 +104,10 @@ class Daemon:
                 self.obey(command)
             if isinstance(signal_seen, s.Adopted):
                 self.web.refresh()
+                self.pulse.look()
                 self.adopted.set()
-            if all(child.phase is Phase.SERVING for child in self.state.children.values()):
+            phases = [child.phase for child in self.state.children.values()]
+            if phases and all(phase is Phase.SERVING for phase in phases):
                 self.serving.set()
 
     def obey(self, command: s.Command) -> None:
@@ -139,6 +152,7 @@ class Daemon:
         control = await self._open_control()
         try:
             await self._first_generation()
+            await self._settled()
             notify("READY=1", "STATUS=serving")
             failed = asyncio.create_task(_first_failure(tasks), name="failures")
             await asyncio.wait({decider, failed}, return_when=asyncio.FIRST_COMPLETED)
@@ -176,9 +190,10 @@ class Daemon:
 
     async def _settled(self) -> None:
         """Wait until the children serve, or it is clear that one of them does not come up."""
-        self.serving.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.serving.wait(), _START_SECONDS)
+            async with asyncio.timeout(_START_SECONDS):
+                await self.serving.wait()
+                await self.web.listening.wait()
 
     async def _open_control(self) -> web.AppRunner:
         _clear_socket(self.paths)

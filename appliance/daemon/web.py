@@ -7,6 +7,7 @@ without anybody noticing here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ class WebSide:
         self._data: Path | None = None
         self._following: asyncio.Task[None] | None = None
         self._snapshot = Snapshot()
+        self._wake = asyncio.Event()
+        self.listening = asyncio.Event()
         self._served: Served | None = None
 
     @property
@@ -92,7 +95,9 @@ class WebSide:
             while True:
                 self.refresh()
                 await self._listen(runner)
-                await asyncio.sleep(_EVERY)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), _EVERY)
+                self._wake.clear()
         finally:
             if self._following is not None:
                 self._following.cancel()
@@ -107,6 +112,7 @@ class WebSide:
         assert self._endpoint is not None
         if served is not self._served:
             self._served = served
+            self._wake.set()
             self._endpoint.use_machines(machine_boots(served.settings, served.inventory, served.ignition))
 
     def _open_data(self, data: Path) -> None:
@@ -143,6 +149,8 @@ class WebSide:
             self._sites[place] = site
             self._refused.pop(place, None)
         self._refused = {p: why for p, why in self._refused.items() if p in wanted}
+        if wanted:
+            self.listening.set()
 
     async def _matchbox(self, request: web.Request) -> web.StreamResponse:
         if self._endpoint is None:

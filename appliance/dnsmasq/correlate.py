@@ -87,7 +87,7 @@ class _Open:
 
 
 class Correlator:
-    """Call `step` with each record in order. `network` is the one that this dnsmasq serves.
+    """Call `step` with each record in order. `network` is the one that this dnsmasq serves, empty for TFTP.
 
     `refused` says, by option-93 value, why a client class gets no boot file and what to do about it;
     `first_stage` is the set of published file names.
@@ -170,9 +170,9 @@ class Correlator:
 
     def _packet(self, packet: r.Packet, at: datetime) -> list[Event]:
         before = self._switch(packet.xid, at)
-        if isinstance(packet, r.Inform):
-            self._open.informs = True
-        if isinstance(packet, r.Ack) and self._open.informs:
+        if not isinstance(packet, r.Ack):
+            self._open.informs = isinstance(packet, r.Inform)
+        elif self._open.informs:
             return [*before, *self.flush(at)]
         if not isinstance(packet, r.Discover | r.Request | r.Offer | r.Ack | r.Proxied | r.Ignored):
             return [*before, *self.flush(at), *self._events(packet, at)]
@@ -189,7 +189,11 @@ class Correlator:
         if record.number != _MESSAGE_TYPE:
             return before
         if record.text.split()[-1:] == [_ACK_TYPE]:
-            # A ProxyDHCP answer on port 4011: the same line as on 67, told apart by its message type.
+            # A ProxyDHCP answer on port 4011: the same line as on 67, told apart by its message type. For a
+            # menu's item the file stands in that line only.
+            for packet in self._open.waiting:
+                if isinstance(packet, r.Proxied) and packet.note != "proxy":
+                    self._open.boot_file = packet.note[:LONGEST_TEXT]
             self._open.waiting = [
                 r.Ack(p.xid, p.interface, p.ip, p.mac, "4011") if isinstance(p, r.Proxied) else p
                 for p in self._open.waiting
@@ -292,7 +296,7 @@ class Correlator:
         known = self._lookup.machine_of(mac) if mac else None
         machine, network = known or (reserved[0] if reserved else None, self._network)
         short = {key: value[:LONGEST_TEXT] for key, value in detail.items() if value}
-        return Event(at, kind, machine, mac, ip, network, MappingProxyType(short))
+        return Event(at, kind, machine, mac, ip, network or None, MappingProxyType(short))
 
 
 def _bounded_put(table: OrderedDict[_K, _V], key: _K, value: _V) -> None:

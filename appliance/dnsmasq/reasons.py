@@ -75,17 +75,18 @@ def _refused_class(asking: Asking, refused: Mapping[int, str]) -> Reason | None:
 
 def about_dnsmasq(record: r.Record, at: datetime, network: str) -> list[Event]:
     """What a line says about dnsmasq itself, as an event; nothing for lines that are about something else."""
+    where = network or None
     said = _life(record) or _trouble(record)
     if not said:
         return []
     detail = MappingProxyType({key: value for key, value in said.items() if value})
     match record:
         case r.NotUsingConfigured():
-            return [Event(at, EventKind.DNSMASQ, None, record.leased_to, record.ip, network, detail)]
+            return [Event(at, EventKind.DNSMASQ, None, record.leased_to, record.ip, where, detail)]
         case r.AddressDisabled():
-            return [Event(at, EventKind.DNSMASQ, None, None, record.ip, network, detail)]
+            return [Event(at, EventKind.DNSMASQ, None, None, record.ip, where, detail)]
         case _:
-            return [Event(at, EventKind.DNSMASQ, network=network, detail=detail)]
+            return [Event(at, EventKind.DNSMASQ, network=where, detail=detail)]
 
 
 def _life(record: r.Record) -> dict[str, str]:

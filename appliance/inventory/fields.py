@@ -10,7 +10,8 @@ from typing import Final
 
 from appliance import grammar
 from appliance.inventory.model import BootPolicy, ImageRef
-from appliance.reading import Field, ListOf, MapOf, NamedTables, Number, Table, Text, nearest, shown
+from appliance.reading import nearest, shown
+from appliance.shapes import Field, ListOf, MapOf, NamedTables, Number, Table, Text
 
 # What an operator can ask for by `os/stream`; `local/NAME` is an image that was put there by hand.
 STREAMS: Final = {

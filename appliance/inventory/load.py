@@ -32,11 +32,11 @@ _LEFTOVERS: Final = ("~", ".tmp", ".swp")
 
 _Reader = Callable[[str, str, list[Problem]], Document | None]
 _FORMATS: Final[dict[str, tuple[_Reader, int]]] = {
-    ".toml": (read_toml, 32 * _MIB),
+    ".toml": (read_toml, 16 * _MIB),
     ".yaml": (read_yaml, 8 * _MIB),
     ".yml": (read_yaml, 8 * _MIB),
-    ".json": (read_json, 32 * _MIB),
-    ".csv": (read_csv, 32 * _MIB),
+    ".json": (read_json, 16 * _MIB),
+    ".csv": (read_csv, 16 * _MIB),
 }
 
 
@@ -68,7 +68,7 @@ def load_inventory(directory: Path, settings: Settings, ignition_files: Collecti
     with _collector_at_rest():
         drafts = load_drafts(directory)
         inventory = judge(drafts, settings, ignition_files)
-    if drafts.problems:
+    if inventory is None:
         raise OperatorError(f"cannot use the inventory in {directory}", problems=drafts.problems)
     return inventory
 

@@ -15,8 +15,9 @@ from appliance.addresses import Hostname, Mac
 from appliance.errors import Problem
 from appliance.inventory import fields as keys
 from appliance.inventory.model import Bond, BootPolicy, ImageRef, KernelRef, Nic, Profile, Vlan
-from appliance.reading import Document, Reading, Row
+from appliance.reading import Document, Reading
 from appliance.settings import Origin
+from appliance.shapes import Row
 
 _NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -55,11 +56,14 @@ class Drafts:
         top = keys.INVENTORY.read(document.data, Reading(document, self.problems), ())
         if top is None:
             return
-        self.profiles.extend(_profile(name or "", row) for name, row in top.get(keys.PROFILES) or ())
+        for name, row in top.get(keys.PROFILES) or ():
+            profile = _profile(name or "", row)
+            if name is not None:
+                self.profiles.append((row, profile))
         self.machines.extend(_machine(name, row) for name, row in top.get(keys.MACHINES) or ())
 
 
-def _profile(name: str, row: Row) -> tuple[Row, Profile]:
+def _profile(name: str, row: Row) -> Profile:
     image, kernel, initrd = row.get(keys.IMAGE), row.get(keys.KERNEL), row.get(keys.INITRD)
     if row.has(keys.IMAGE) and (row.has(keys.KERNEL) or row.has(keys.INITRD)):
         row.add("image", "stands beside kernel or initrd", "a profile boots one or the other: leave one out")
@@ -74,7 +78,7 @@ def _profile(name: str, row: Row) -> tuple[Row, Profile]:
     if kernel is not None:
         source = KernelRef(kernel, initrd or ())
     args, ignition = row.get(keys.ARGS) or (), row.get(keys.IGNITION)
-    return row, Profile(name, source, args, ignition, boot, row.origin)
+    return Profile(name, source, args, ignition, boot, row.origin)
 
 
 def _machine(name: Hostname | None, row: Row) -> MachineDraft:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from appliance.errors import Problem
-from appliance.reading import Document, Path, nearest, shown
+from appliance.reading import ENOUGH_PROBLEMS, Document, Path, nearest, shown
 
 _NEEDED: Final = ("name", "mac", "ip")
 _KEYS: Final = frozenset({"mac", "ip", "network", "profile", "serial", "uuid", "arch", "hostname"})
@@ -33,6 +33,8 @@ def read_csv(text: str, file: str, problems: list[Problem]) -> Document | None:
     lines: dict[str, int] = {}
     if not found:
         for line, cells in rows:
+            if len(found) >= ENOUGH_PROBLEMS:
+                break
             if len(cells) > len(header):
                 message = f"has {len(cells)} cells, the header has {len(header)}"
                 found.append(Problem(file, line, "", message, "quote a cell that holds the delimiter"))

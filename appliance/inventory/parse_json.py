@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 
 from appliance.errors import Problem
 from appliance.inventory.marks import DEEPEST, Marks
-from appliance.reading import Document, shown
+from appliance.reading import ENOUGH_PROBLEMS, Document, shown
 
 _Level = tuple[dict[str, object], dict[str, int]] | tuple[list[object], list[int]]
 
@@ -94,6 +94,8 @@ class _Walk:
                 self.problems.append(
                     Problem(self._file, self._line, "", f"is nested more than {DEEPEST} deep")
                 )
+                return
+            if len(self.problems) >= ENOUGH_PROBLEMS:
                 return
 
     def _begin_entry(self, key: str) -> None:

@@ -18,7 +18,7 @@ import yaml
 from appliance.errors import Problem
 from appliance.inventory.marks import DEEPEST, Marks
 from appliance.plain_text import safe_text
-from appliance.reading import Document, shown
+from appliance.reading import ENOUGH_PROBLEMS, Document, shown
 
 # The loader only lends its parser; nothing is ever composed or constructed with it.
 _PARSER: Final = yaml.CSafeLoader
@@ -119,6 +119,7 @@ class _Builder:
 
     def _note(self, line: int, message: str, hint: str = "") -> None:
         self.problems.append(Problem(self.file, line, "", message, hint))
+        self.hopeless |= len(self.problems) >= ENOUGH_PROBLEMS
 
 
 class _Table:

@@ -21,8 +21,8 @@ from appliance.reading import Path
 from appliance.settings import NetworkSettings, Settings
 
 
-def judge(drafts: Drafts, settings: Settings, ignition_files: Collection[str]) -> Inventory:
-    """The inventory that the drafts make; it is sound only when `drafts.problems` is empty afterwards.
+def judge(drafts: Drafts, settings: Settings, ignition_files: Collection[str]) -> Inventory | None:
+    """The inventory that the drafts make; None when anything is wrong, which `drafts.problems` then tells.
 
     `ignition_files` are the names of the files in ignition.d/.
     """
@@ -41,6 +41,8 @@ def judge(drafts: Drafts, settings: Settings, ignition_files: Collection[str]) -
         machine = _machine(draft, network)
         if machine is not None:
             machines.append(machine)
+    if drafts.problems:
+        return None
     machines.sort(key=lambda machine: machine.name.text)
     return Inventory(tuple(machines), MappingProxyType(dict(sorted(profiles.items()))))
 

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 
 from appliance.inventory.fields import INVENTORY
-from appliance.reading import Table
 from appliance.settings_fields import SETTINGS
+from appliance.shapes import Table
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -1,7 +1,7 @@
 """An inventory as JSON text and back: what a generation keeps, and the daemon reads.
 
-One machine or profile a line, sorted, so that two generations can be compared with any tool. Restoring goes
-through the same grammars as reading: a generation that was tampered with or torn is refused, not trusted.
+One machine or profile a line, sorted, so that two generations can be compared with any tool. Restoring builds
+names and addresses through their own grammars: what is torn or altered is refused rather than half restored.
 
 Pure.
 """
@@ -99,20 +99,36 @@ def _machine_items(machine: Machine) -> Iterator[tuple[str, object]]:
     yield "origin", _origin_out(machine.origin)
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    return value
+
+
+def _maybe(value: object) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _texts(values: list[object]) -> tuple[str, ...]:
+    return tuple(_text(value) for value in values)
+
+
 def _machine_in(raw: _Raw) -> Machine:
     name = Hostname.parse(raw["name"])
-    labels = raw.get("labels")
+    labels = {_text(key): _text(value) for key, value in raw.get("labels", _NO_LABELS).items()}
+    if not raw["macs"]:
+        raise ValueError(f"{name} has no MAC address")
     return Machine(
         name=name,
         hostname=Hostname.parse(raw["hostname"]) if "hostname" in raw else name,
         macs=tuple([Mac.parse(mac) for mac in raw["macs"]]),
         ip=IPv4Address(raw["ip"]),
-        network=raw["network"],
-        profile=raw.get("profile"),
+        network=_text(raw["network"]),
+        profile=_maybe(raw.get("profile")),
         labels=MappingProxyType(labels) if labels else _NO_LABELS,
-        serial=raw.get("serial"),
-        uuid=raw.get("uuid"),
-        arch=raw.get("arch"),
+        serial=_maybe(raw.get("serial")),
+        uuid=_maybe(raw.get("uuid")),
+        arch=_maybe(raw.get("arch")),
         nics=tuple([_nic_in(*nic) for nic in raw.get("nics", ())]),
         bonds=tuple([_bond_in(bond) for bond in raw.get("bonds", ())]),
         origin=_origin_in(raw),
@@ -120,7 +136,7 @@ def _machine_in(raw: _Raw) -> Machine:
 
 
 def _nic_in(name: str, mac: str, origin: list[Any] | None) -> Nic:
-    return Nic(name, Mac.parse(mac), Origin(*origin) if origin else Origin(""))
+    return Nic(_text(name), Mac.parse(mac), Origin(*origin) if origin else Origin(""))
 
 
 def _bond_out(bond: Bond) -> _Raw:
@@ -137,7 +153,9 @@ def _bond_out(bond: Bond) -> _Raw:
 
 def _bond_in(raw: _Raw) -> Bond:
     vlans = tuple(_vlan_in(vlan) for vlan in raw.get("vlans", ()))
-    return Bond(raw["name"], tuple(raw.get("members", ())), raw["mode"], vlans, _origin_in(raw))
+    return Bond(
+        _text(raw["name"]), _texts(raw.get("members", [])), _text(raw["mode"]), vlans, _origin_in(raw)
+    )
 
 
 def _vlan_out(vlan: Vlan) -> _Raw:
@@ -155,11 +173,11 @@ def _vlan_out(vlan: Vlan) -> _Raw:
 
 def _vlan_in(raw: _Raw) -> Vlan:
     return Vlan(
-        name=raw["name"],
+        name=_text(raw["name"]),
         id=int(raw["id"]),
         address=IPv4Interface(raw["address"]) if "address" in raw else None,
         gateway=IPv4Address(raw["gateway"]) if "gateway" in raw else None,
-        mtu=raw.get("mtu"),
+        mtu=int(raw["mtu"]) if "mtu" in raw else None,
         dns=tuple(IPv4Address(server) for server in raw.get("dns", ())),
     )
 
@@ -184,15 +202,16 @@ def _profile_out(profile: Profile) -> _Raw:
 def _profile_in(raw: _Raw) -> Profile:
     source: ImageRef | KernelRef | None = None
     if "image" in raw:
-        source = ImageRef(*raw["image"])
+        os, stream, version = raw["image"]
+        source = ImageRef(_text(os), _text(stream), _maybe(version))
     elif "kernel" in raw:
         kernel, initrd = raw["kernel"]
-        source = KernelRef(kernel, tuple(initrd))
+        source = KernelRef(_text(kernel), _texts(initrd))
     return Profile(
-        name=raw["name"],
+        name=_text(raw["name"]),
         source=source,
-        args=tuple(raw.get("args", ())),
-        ignition=raw.get("ignition"),
+        args=_texts(raw.get("args", [])),
+        ignition=_maybe(raw.get("ignition")),
         boot=BootPolicy(raw["boot"]),
         origin=_origin_in(raw),
     )

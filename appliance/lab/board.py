@@ -17,6 +17,7 @@ from appliance.lab.watch import RUNGS, Finding, Watch
 from appliance.plain_text import safe_text
 
 _PER_SECOND: Final = 4
+_WIDE: Final = 120  # columns that a row with every rung takes
 
 
 class Board:
@@ -55,32 +56,41 @@ class Board:
             self._live.update(self._now())
 
     def _now(self) -> Table:
-        return rung_table(self._watch, title=f"{time.monotonic() - self._since:.0f} s since power-on")
+        title = f"{time.monotonic() - self._since:.0f} s since power-on"
+        return rung_table(self._watch, title=title, width=self._console.width)
 
 
-def rung_table(watch: Watch, *, title: str) -> Table:
-    """Machines against rungs, in seconds after power-on; a dot where nobody has been yet."""
+def rung_table(watch: Watch, *, title: str, width: int) -> Table:
+    """Machines against rungs, in seconds after power-on; a dot where nobody has been yet.
+
+    A row per machine where `width` columns allow it, else a column per machine.
+    """
+    heads = ["machine", "firmware", "address", *(rung.value for rung in RUNGS)]
+    grid = [heads, *(_row(watch, machine) for machine in watch.rack.machines)]
+    if width < _WIDE:
+        grid = [list(cells) for cells in zip(*grid, strict=True)]
     table = Table(title=title, box=None, pad_edge=False, header_style="bold", title_justify="left")
-    table.add_column("machine")
-    table.add_column("firmware")
-    table.add_column("address")
-    for rung in RUNGS:
-        table.add_column(rung.value, justify="right")
-    for machine in watch.rack.machines:
-        reached = watch.rungs.get(machine.name, {})
-        seconds = (f"{reached[rung]:.1f}" if rung in reached else "·" for rung in RUNGS)
-        style = "green" if watch.done(machine) else None
-        table.add_row(machine.name, machine.firmware.value, str(machine.ip), *seconds, style=style)
+    for number, head in enumerate(grid[0]):
+        table.add_column(head, justify="right" if number else "left", no_wrap=True)
+    for cells in grid[1:]:
+        table.add_row(*cells)
     return table
+
+
+def _row(watch: Watch, machine: LabMachine) -> list[str]:
+    reached = watch.rungs.get(machine.name, {})
+    seconds = [f"{reached[rung]:.1f}" if rung in reached else "·" for rung in RUNGS]
+    if watch.done(machine):
+        seconds[-1] = f"[green]{seconds[-1]}[/green]"
+    return [machine.name, machine.firmware.value, str(machine.ip), *seconds]
 
 
 def print_result(console: Console, watch: Watch, findings: tuple[Finding, ...]) -> None:
     """The table of rungs, then one line per finding."""
-    table = rung_table(watch, title="seconds after power-on")
     if not console.is_terminal:
         # In a pipe a row is a line, whatever its length.
-        console = Console(file=console.file, width=200, highlight=False)
-    console.print(table)
+        console = Console(file=console.file, width=_WIDE, soft_wrap=True, highlight=False)
+    console.print(rung_table(watch, title="seconds after power-on", width=console.width))
     outsiders = set(watch.rack.outsiders().values())
     for finding in findings:
         said = finding.reason or (

@@ -81,7 +81,7 @@ def _fetch(cache: Path) -> Path:
             raise SurroundingsError(f"cannot fetch {package}: apt-get left no package behind")
         folder = scratch / package
         folder.mkdir()
-        _extract(deb, folder)
+        unpack(deb, folder)
         final = cache / package
         shutil.rmtree(final, ignore_errors=True)
         folder.rename(final)
@@ -99,8 +99,8 @@ def _real_package() -> str:
     return found.group()
 
 
-def _extract(deb: Path, into: Path) -> None:
-    """Take the kernel and the modules out of `deb`, each whole or not at all."""
+def unpack(deb: Path, into: Path) -> None:
+    """Take the kernel and the modules out of the package `deb`; SurroundingsError when one is not in it."""
     wanted = {f"{name}.ko" for name in MODULES}
     child = spawn(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE)
     stream = child.stdout

@@ -44,12 +44,13 @@ class Power:
         return "powered off" if rc == 0 else ending("qemu", rc)
 
     def last_words(self, machine: LabMachine) -> str:
-        """What stopped its relay; else the payload's last on the serial line, or QEMU's own complaint."""
+        """What stopped its relay; else the payload's last words, QEMU's complaint, the firmware's last."""
         if machine.name in self.troubles:
             return self.troubles[machine.name]
-        said = [line.partition(SAYS)[2] for line in _tail(self.serial_log(machine)) if SAYS in line]
+        printed = [line.strip() for line in _tail(self.serial_log(machine)) if line.strip()]
+        said = [line.partition(SAYS)[2] for line in printed if SAYS in line]
         complaints = [line for line in _tail(self.logs / f"{machine.name}.qemu.log") if line]
-        return (said or complaints or [""])[-1]
+        return (said or complaints or printed or [""])[-1]
 
     def serial_log(self, machine: LabMachine) -> Path:
         return self.logs / f"{machine.name}.serial.log"

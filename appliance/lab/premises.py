@@ -96,14 +96,22 @@ def remove_all() -> list[int]:
     """Take away every lab on this host that no run holds any more; their numbers.
 
     Raises:
-        Refused: a run is still going on.
+        Refused: a run is still going on; what was to be removed beside it is.
     """
     gone: list[int] = []
+    busy: list[str] = []
     with exclusive_lock(BASE / "lock"):
         for premises in _known():
-            with exclusive_lock(premises.lock, wait=False, purpose="a lab run"):
-                remove(premises)
-            gone.append(premises.lab)
+            try:
+                with exclusive_lock(premises.lock, wait=False):
+                    remove(premises)
+                gone.append(premises.lab)
+            except Refused:
+                busy.append(str(premises.lab))
+    if busy:
+        raise Refused(
+            f"cannot remove a lab whose run is going on: process {', '.join(busy)}", hint="end it with Ctrl-C"
+        )
     return gone
 
 

@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from appliance.errors import Refused, SurroundingsError
 from appliance.lab.machine import BIOS_ROM, OVMF_CODE, OVMF_VARS, QEMU
 
@@ -29,14 +31,16 @@ _FILES: Final = {
     Path("/dev/net/tun"): "",  # a kernel module, or a device that a container lacks
 }
 _PT_INTERP: Final = 3
+_MEMORY_EACH: Final = 448  # MB: the machine's own, and QEMU
 
 
-def check() -> None:
-    """Return when a lab can be built here.
+def check(machines: int = 1) -> None:
+    """Return when a lab of so many `machines` can be built here.
 
     Raises:
         Refused: we are not root.
-        SurroundingsError: programs or files are missing; the hint is the apt command that brings them.
+        SurroundingsError: programs or files are missing (the hint is the apt command that brings them), or
+            memory for the machines is.
     """
     check_root()
     missing = {name: package for name, package in _PROGRAMS.items() if shutil.which(name) is None}
@@ -47,6 +51,12 @@ def check() -> None:
         packages = sorted({package for package in missing.values() if package})
         hint = f"apt-get install {' '.join(packages)}" if packages else "modprobe tun"
         raise SurroundingsError(f"cannot build the lab: {', '.join(missing)} not found", hint=hint)
+    wanted, free = machines * _MEMORY_EACH, psutil.virtual_memory().available >> 20
+    if free < wanted:
+        raise SurroundingsError(
+            f"cannot build the lab: {machines} machines want {wanted} MB of memory, and {free} MB are free",
+            hint="ask for fewer with --machines",
+        )
 
 
 def check_root() -> None:

@@ -62,7 +62,7 @@ def lab_run(wishes: Wishes, console: Console) -> None:
         SurroundingsError: the lab could not be built here.
     """
     rack = _filled(wishes)
-    requirements.check()
+    requirements.check(wishes.machines)
     with _one_interrupt(), premises.claimed() as place, contextlib.ExitStack() as held:
         if not wishes.keep:
             held.callback(_remove, place)
@@ -83,7 +83,7 @@ def lab_run(wishes: Wishes, console: Console) -> None:
 def lab_up(wishes: Wishes, console: Console) -> None:
     """Build a rack with its machines powered off, and leave it there with the appliance running."""
     rack = _filled(wishes)
-    requirements.check()
+    requirements.check(wishes.machines)
     if found := premises.kept():
         raise Refused(f"a lab is already up: number {found[0][0].lab}", hint="pxe-appliance lab down")
     with _one_interrupt(), premises.claimed() as place, contextlib.ExitStack() as held:

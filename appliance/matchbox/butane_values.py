@@ -160,7 +160,7 @@ def boolean(node: yaml.Node, path: str) -> bool:
 def integer(node: yaml.Node, path: str) -> int:
     """A number as Go's yaml.v3 reads it: a leading 0 or 0o is octal, 0x hexadecimal, 0b binary."""
     text = text_of(node, path).replace("_", "")
-    quoted = isinstance(node, yaml.ScalarNode) and node.style is not None
+    quoted = isinstance(node, yaml.ScalarNode) and node.style in {"'", '"', "|", ">"}
     octal = re.fullmatch(r"0o?([0-7]+)", text, re.ASCII)
     if not quoted and len(text) < 20:
         if octal:

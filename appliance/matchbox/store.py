@@ -154,7 +154,7 @@ class _Shelf(Generic[_T]):
         """The value of `file` (relative to the root), or None when it is absent or was never usable."""
         self._asked.add(file)
         kept = self._kept.get(file)
-        signature = _signature(self._root / file)
+        signature = _signature(f"{self._root}/{file}")
         if signature is None:
             self._kept.pop(file, None)
             return None
@@ -219,7 +219,7 @@ def _content(root: Path, file: str, limit: int) -> bytes:
     return content
 
 
-def _signature(path: Path) -> _Signature | None:
+def _signature(path: str) -> _Signature | None:
     """What changes when a file does; None when there is none."""
     try:
         found = os.stat(path)  # noqa: PTH116 - ten thousand of them a second

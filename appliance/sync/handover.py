@@ -84,7 +84,7 @@ def boot_of(profile: Profile, url: str) -> Boot | None:
     args = [*needed, *profile.args]
     args += _missing(args, [f"initrd={name.rpartition('/')[2]}" for name in initrd])
     if profile.ignition:
-        args += _missing(args, [f"{IGNITION_URL}={url}/ignition?mac=${{mac:hexhyp}}&uuid=${{uuid}}"])
+        args += _missing(args, [f"{IGNITION_URL}={url}/ignition?mac=${{mac:hexhyp}}"])
     return Boot(kernel, initrd, tuple(args))
 
 

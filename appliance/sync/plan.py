@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from ipaddress import IPv4Address
 from types import MappingProxyType
@@ -16,7 +16,14 @@ from typing import TypeAlias
 
 from appliance.addresses import Mac
 from appliance.inventory.model import Inventory, KernelRef, Machine, Profile
-from appliance.settings import NetworkMode, NetworkSettings, Settings
+from appliance.settings import (
+    HttpSettings,
+    ImageSettings,
+    MatchboxSettings,
+    NetworkMode,
+    NetworkSettings,
+    Settings,
+)
 from appliance.tree import Activation, Tree
 
 MASS_CHANGE = 0.20  # share of reservations that may vanish without being asked twice
@@ -173,21 +180,18 @@ def _files(tree: Tree) -> dict[str, Facts]:
 
 
 def _settings(settings: Settings) -> dict[str, Facts]:
-    """What is set besides the networks, by table."""
-    if not settings.networks:
-        return {}
-    matchbox = settings.matchbox
-    tables: dict[str, Facts] = {
-        "http": {"port": settings.http.port},
-        "matchbox": {"endpoint": matchbox.endpoint, "data": matchbox.data, "push": matchbox.push.value},
+    """What is set besides the networks, by table; what stands at its default is left out."""
+    tables = {
+        "http": _set(settings.http, HttpSettings()),
+        "matchbox": _set(settings.matchbox, MatchboxSettings()),
     }
-    for name, image in settings.images.items():
-        tables[f"images.{name}"] = {
-            "mirror": image.mirror,
-            "keys": list(image.keys),
-            "arch": list(image.arch),
-        }
-    return tables
+    tables |= {f"images.{name}": _set(image, ImageSettings()) for name, image in settings.images.items()}
+    return {name: facts for name, facts in tables.items() if facts}
+
+
+def _set(table: HttpSettings | MatchboxSettings | ImageSettings, default: object) -> Facts:
+    found = ((f.name, getattr(table, f.name), getattr(default, f.name)) for f in fields(table))
+    return {n: list(v) if isinstance(v, tuple) else v for n, v, usual in found if v != usual}
 
 
 def _networks(settings: Settings) -> dict[str, Facts]:

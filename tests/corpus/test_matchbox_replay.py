@@ -42,6 +42,9 @@ DEVIATIONS = {
     "ignition-b-unknownkey": UNKNOWN_KEY,
     "assets-symlink-out": LINK_OUT,
 }
+# Like one version in one half and like another in the other: a MAC without separators is read (as on main),
+# and the raw Ignition that it leads to is not rewritten (as in v0.9.0). Then it must be that case's answer.
+SAME_AS = {"mac-nosep-ignition": "mac-upper-colon-ignition"}
 # Not like any Matchbox yet, and not on purpose: the HTTP parser knows the registered methods only.
 NOT_YET = {
     case["id"]: "aiohttp's parser refuses methods that nobody registered"
@@ -78,6 +81,8 @@ def _ask(served: dict[tuple[str, str], Served], case: dict[str, Any]) -> Reply:
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
 def test_answers_like_a_matchbox(case: dict[str, Any], served: dict[tuple[str, str], Served]) -> None:
     reply = _ask(served, case)
+    if other := SAME_AS.get(case["id"]):
+        case = next(candidate for candidate in CASES if candidate["id"] == other)
     complaints = [
         complaint
         for recorded in (case["response"], *case["variants"].values())

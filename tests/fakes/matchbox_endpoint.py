@@ -28,7 +28,15 @@ class Served:
     port: int
     endpoint: Endpoint
     records: list[RequestRecord]
-    call: Callable[[Callable[[], None]], None]
+    loop: asyncio.AbstractEventLoop
+
+    def call(self, work: Callable[[], None]) -> None:
+        """Do `work` where the endpoint runs, and wait for it."""
+
+        async def main() -> None:
+            work()
+
+        asyncio.run_coroutine_threadsafe(main(), self.loop).result(DEADLINE)
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ def serving(
     thread.start()
     assert ready.wait(DEADLINE)
     try:
-        yield Served(ports[0], endpoint, records, loop.call_soon_threadsafe)
+        yield Served(ports[0], endpoint, records, loop)
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(DEADLINE)
@@ -116,5 +124,5 @@ def read_reply(raw: bytes) -> Reply:
     """Split an answer that was read to its end."""
     head, _, body = raw.partition(b"\r\n\r\n")
     status, *lines = head.decode("latin-1").split("\r\n")
-    headers = dict(line.split(": ", 1) if ": " in line else (line.rstrip(":"), "") for line in lines)
+    headers = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
     return Reply(int(status.split(" ")[1]), headers, body)

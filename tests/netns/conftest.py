@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from typing import Final
 
 import pytest
 
+from tests.netns.appliance import Appliance
 from tests.netns.wire import Client, wait_until
 
 DNSMASQ: Final = "dnsmasq"
@@ -180,3 +182,18 @@ class ClientMaker:
         client = Client(link.clients, link.client_device)
         self.made.append(client)
         return client
+
+
+@pytest.fixture
+def appliance(segment: Segment, open_tmp: Path) -> Iterator[Appliance]:
+    """An appliance with the usual inventory on a wire of its own; its daemon is not started yet."""
+    segment.wire("pxe0", "172.0.1.1", "172.0.1.200")
+    made = Appliance(open_tmp / "root", segment.server)
+    made.write()
+    try:
+        yield made
+    finally:
+        if made.process is not None and made.process.poll() is None:
+            made.process.kill()
+            made.process.wait(10)
+        sys.stdout.write(made.log())  # shown by pytest when the test failed

@@ -6,7 +6,7 @@ import random
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
@@ -21,6 +21,7 @@ from appliance.dnsmasq.correlate import Correlator
 from appliance.dnsmasq.log import parse
 from appliance.dnsmasq.records import Unrecognised
 from appliance.dnsmasq.render import render_dhcp, render_hosts, render_tftp
+from appliance.dnsmasq.reparse import inlined
 from appliance.inventory.model import Machine
 from appliance.settings import NetworkMode, NetworkSettings
 from tests.netns import wire
@@ -90,7 +91,7 @@ class Served:
     hosts: Path
 
     def events(self) -> list[Event]:
-        fold = Correlator("pxe", Rack(), refused={11: "install arm64"})
+        fold = Correlator("pxe", Rack(), refused={6: "install ia32", 11: "install arm64", 19: "x"})
         at = datetime.now(UTC)
         records = [parse(line) for line in self.dnsmasq.lines()]
         assert [r for r in records if isinstance(r, Unrecognised)] == []
@@ -104,7 +105,7 @@ Serve = Callable[..., Served]
 
 
 @pytest.fixture
-def serve(segment: Segment, dnsmasqs: Dnsmasqs, client_on: ClientMaker, open_tmp: Path) -> Iterator[Serve]:
+def serve(segment: Segment, dnsmasqs: Dnsmasqs, client_on: ClientMaker, open_tmp: Path) -> Serve:
     def start(net: NetworkSettings | None = None, *, full: bool = False, link: Link | None = None) -> Served:
         net = net or network(relayed=RELAYED)
         link = link or segment.wire(net.interface, str(net.address), str(net.address + 200))
@@ -125,7 +126,7 @@ def serve(segment: Segment, dnsmasqs: Dnsmasqs, client_on: ClientMaker, open_tmp
         running = dnsmasqs.start(segment.server, conf, log, ready=f"read {hosts}")
         return Served(running, client_on(link), link, hosts)
 
-    yield start
+    return start
 
 
 def known_discover() -> bytes:
@@ -366,10 +367,10 @@ def test_proxy_mode_answers_on_port_4011(serve: Serve, segment: Segment, name: s
     served = serve(network(mode=NetworkMode.PROXY), full=True)
     changes = {54: socket.inet_aton("172.0.1.1")}
     if file == "undionly.kpxe":
-        # PXE 2.1 section 2.2.3: a BIOS names the boot item it took from the menu (suboption 71).
+        # PXE 2.1 section 2.4: a BIOS that has its address names the menu's item in suboption 71.
         item = _menu(served.client.expect(captured("bios-plain-undionly-e1000-01-discover", NODE1)))
         at = item.index(b"\x08\x07") + 2
-        changes[43] = b"\x47\x04" + item[at : at + 2] + b"\x00\x00\xff"
+        changes |= {43: b"\x47\x04" + item[at : at + 2] + b"\x00\x00\xff", 50: b""}
     payload = with_options(captured(name, NODE1), changes)
     payload = payload[:12] + socket.inet_aton(served.link.client_address) + payload[16:]
     with wire.udp_socket(segment.clients, served.link.client_address, 4011) as sock:
@@ -440,3 +441,18 @@ def test_the_class_that_is_none_of_ours_carries_its_tag(serve: Serve) -> None:
     known = captured("ovmf-pxe-snponly.efi-03-discover", NODE2)
     served.client.silence(Packet(NODE1, options=pxe_options(10)).payload(), known)
     assert f"tags: {OTHER_TAG}, known" in served.dnsmasq.text()
+
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+
+
+@pytest.mark.parametrize(
+    "conf", sorted(GOLDEN.glob("dnsmasq-*/*.conf")), ids=lambda p: f"{p.parent.name}/{p.stem}"
+)
+def test_dnsmasq_itself_accepts_every_golden_file(conf: Path, open_tmp: Path) -> None:
+    hosts = conf.with_suffix(".hosts")
+    text = conf.read_text()
+    scratch = open_tmp / "scratch.conf"
+    scratch.write_text(inlined(text, hosts.read_text()) if hosts.exists() else text)
+    assert "dhcp-hostsfile" not in scratch.read_text()
+    run("dnsmasq", "--test", f"--conf-file={scratch}")

@@ -83,7 +83,7 @@ def test_anything_else_is_refused_by_line(line: str) -> None:
 
 @pytest.mark.parametrize("second", ["52:54:00:00:00:01,ignore", "52:54:00:00:00:02,10.0.0.7,n2"])
 def test_the_same_mac_or_address_twice_is_refused(second: str) -> None:
-    with pytest.raises(HostsSyntax, match="line 2 of the hosts file repeats .* of line 1"):
+    with pytest.raises(HostsSyntax, match=r"line 2 of the hosts file repeats .* of line 1"):
         parse_hosts(f"52:54:00:00:00:01,10.0.0.7,n1\n{second}\n")
 
 
@@ -119,11 +119,11 @@ def test_no_inventory_string_changes_what_a_file_means(name: str, macs: list[str
         return
     net = network()
     text = render_hosts([machine], net)
-    try:
-        entries = parse_hosts(text)
-    except HostsSyntax as error:
-        assert "repeats" in str(error)  # the same MAC twice: the inventory's rules say so first
+    if len({*machine.macs, *(n.mac for n in machine.nics)}) < len(machine.macs) + 1:
+        with pytest.raises(HostsSyntax, match="repeats"):  # the inventory's rules have refused it before
+            parse_hosts(text)
         return
+    entries = parse_hosts(text)
     assert untagged(entries) == expected([machine], net)
 
 

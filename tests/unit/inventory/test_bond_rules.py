@@ -57,8 +57,8 @@ def _vlan(text: str, name: str = "control") -> str:
         (
             '[machine.a.bond.b0]\nmembers = ["eno2"]\nmode = "lacp"\n',
             (
-                "f:10: machine.a.bond.b0.mode: 'lacp' is not a bond mode: it is one of 802.3ad, active-backup, "
-                "balance-rr, balance-xor, balance-tlb, balance-alb, broadcast"
+                "f:10: machine.a.bond.b0.mode: 'lacp' is not a bond mode: it is one of "
+                "802.3ad, active-backup, balance-rr, balance-xor, balance-tlb, balance-alb, broadcast"
             ),
         ),
         (_vlan("id = 0"), "f:10: machine.a.bond.b0.vlans.control.id: 0 is not a VLAN id: 1 to 4094"),
@@ -66,8 +66,8 @@ def _vlan(text: str, name: str = "control") -> str:
         (
             _vlan('id = 1, address = "10.0.0.1"'),
             (
-                "f:10: machine.a.bond.b0.vlans.control.address: '10.0.0.1' is not an address with its prefix, "
-                "such as 10.0.100.21/24"
+                "f:10: machine.a.bond.b0.vlans.control.address: '10.0.0.1' is not an address "
+                "with its prefix, such as 10.0.100.21/24"
             ),
         ),
         (

@@ -22,27 +22,10 @@ _MACHINE: dict[str, object] = {"mac": "52:54:00:aa:00:01", "ip": "172.0.1.21"}
 _NIC = {"e2": {"mac": "52:54:00:aa:00:02"}}
 
 # Fragments that mean something to dnsmasq, iPXE, GRUB, a shell, a terminal or a template.
-_EVIL = st.sampled_from(
-    [
-        "\n",
-        "\r",
-        "\0",
-        " ",
-        ",",
-        "#",
-        "${",
-        "||",
-        "&&",
-        ";",
-        "$(id)",
-        "{{",
-        "set:x",
-        "ignore",
-        "12h",
-        "\x1b[31m",
-    ]
-    + ["\u202e", "\u2028", "..", "/", "-", "--", '"', "'", "\\", "<script>", "%0a", "𝟙", "İ", "ſ", "K"]
-)
+_SEPARATORS = ["\n", "\r", "\0", " ", ",", "#", ";", "..", "/", "-", "--", '"', "'", "\\", "\u202e", "\u2028"]
+_WORDS = ["${", "||", "&&", "$(id)", "{{", "set:x", "ignore", "12h", "\x1b[31m", "<script>", "%0a"]
+_LOOKALIKES = ["𝟙", "İ", "ſ", "\u212a"]  # folded or normalised, these turn into ASCII
+_EVIL = st.sampled_from(_SEPARATORS + _WORDS + _LOOKALIKES)
 _STRINGS = st.lists(_EVIL | st.text(max_size=3) | st.sampled_from(["a", "1", "node"]), max_size=4).map(
     "".join
 )
@@ -53,7 +36,9 @@ _SCRIPT = re.compile(r"[A-Za-z0-9._=,:/@+%?~!-]+")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
 
 
-def _inside(inventory: Inventory) -> None:
+def _inside(inventory: Inventory | None) -> None:
+    if inventory is None:
+        return
     for machine in inventory.machines:
         assert _NAME.fullmatch(machine.name.text)
         assert _NAME.fullmatch(machine.hostname.text)
@@ -62,8 +47,10 @@ def _inside(inventory: Inventory) -> None:
         assert all(_PLAIN.fullmatch(key) and value.isprintable() for key, value in machine.labels.items())
         assert all(re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", mac.text) for mac in machine.macs)
         assert (machine.serial or "").isprintable()
-        for names in (machine.nics, machine.bonds, *(bond.vlans for bond in machine.bonds)):
-            assert all(_PLAIN.fullmatch(thing.name) and len(thing.name) < 16 for thing in names)
+        names = [nic.name for nic in machine.nics]
+        for bond in machine.bonds:
+            names += [bond.name, *bond.members, *(vlan.name for vlan in bond.vlans)]
+        assert all(_PLAIN.fullmatch(name) and len(name) < 16 for name in names)
     for profile in inventory.profiles.values():
         assert _PLAIN.fullmatch(profile.name)
         assert profile.ignition is None or _FILE.fullmatch(profile.ignition)

@@ -13,6 +13,7 @@ from appliance.inventory import load
 from appliance.inventory.load import ignition_files, load_all, load_inventory, load_settings
 from appliance.paths import Paths
 from appliance.settings_parse import parse_settings
+from appliance.system.files import read_regular
 
 _SETTINGS_TEXT = '[network.pxe]\ninterface = "eth0"\nsubnet = "172.0.1.0/24"\n'
 _SETTINGS = parse_settings(_SETTINGS_TEXT, "s")
@@ -106,6 +107,22 @@ def test_files_have_a_largest_size(tmp_path: Path) -> None:
     assert _problems(tmp_path) == ["a.yaml: cannot be read: it is larger than 8388608 bytes"]
 
 
+def test_problems_without_end_are_cut_short(tmp_path: Path) -> None:
+    machines = "".join(f"[machine.m{n}]\nx = 1\ny = 1\n" for n in range(5000))
+    _write(
+        tmp_path,
+        a__yaml="a:\n" * 50_000,
+        b__json='{"a":1' + ',"a":1' * 50_000 + "}",
+        c__csv="name,mac,ip\n" + "a,b,c,d\n" * 50_000,
+        d__toml="[a]\n" * 50_000,
+        e__toml=machines,
+    )
+    problems = _problems(tmp_path)
+    assert len(problems) == 10_001
+    assert all(sum(p.startswith(name) for p in problems) == 1000 for name in ("a.", "b.", "c.", "d."))
+    assert "e.toml: and more: only 10000 problems are listed" in problems
+
+
 def test_names_that_would_steer_a_terminal_are_shown_escaped(tmp_path: Path) -> None:
     (tmp_path / "a\x1b[31m.toml").write_text("[")
     (problem,) = _problems(tmp_path)
@@ -116,10 +133,9 @@ def test_a_file_that_changes_while_it_is_read_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _write(tmp_path, a__toml=_TOML)
-    genuine = load.read_regular
 
     def slow(path: Path, limit: int) -> bytes:
-        content = genuine(path, limit)
+        content = read_regular(path, limit)
         with path.open("a") as stream:
             stream.write("# one more line\n")
         return content

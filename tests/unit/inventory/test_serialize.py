@@ -110,7 +110,20 @@ def test_one_machine_a_line() -> None:
     )
 
 
-_GOOD = {"name": "a", "macs": ["52:54:00:00:00:00"], "ip": "10.0.0.1", "network": "pxe"}
+_GOOD: dict[str, object] = {"name": "a", "macs": ["52:54:00:00:00:00"], "ip": "10.0.0.1", "network": "pxe"}
+_WRONG: list[dict[str, object]] = [
+    {"name": "a\nb"},
+    {"macs": ["52:54:00:00:00:00,ignore"]},
+    {"macs": []},
+    {"ip": "10.0.0.1\n"},
+    {"network": None},
+    {"network": 1},
+    {"profile": []},
+    {"labels": {"a": 1}},
+    {"labels": [["a", "b"]]},
+    {"nics": [["e0", "bad", None]]},
+    {"bonds": [{"name": "b", "mode": "m", "vlans": [{"name": "v", "id": "x"}]}]},
+]
 
 
 @pytest.mark.parametrize(
@@ -122,22 +135,7 @@ _GOOD = {"name": "a", "macs": ["52:54:00:00:00:00"], "ip": "10.0.0.1", "network"
         "{}",
         '{"version":2,"profiles":[],"machines":[]}',
         '{"version":1,"profiles":[],"machines":[',
-        *(
-            json.dumps({"version": 1, "profiles": [], "machines": [_GOOD | wrong]})
-            for wrong in (
-                {"name": "a\nb"},
-                {"macs": ["52:54:00:00:00:00,ignore"]},
-                {"macs": []},
-                {"ip": "10.0.0.1\n"},
-                {"network": None},
-                {"network": 1},
-                {"profile": []},
-                {"labels": {"a": 1}},
-                {"labels": [["a", "b"]]},
-                {"nics": [["e0", "bad", None]]},
-                {"bonds": [{"name": "b", "mode": "m", "vlans": [{"name": "v", "id": "x"}]}]},
-            )
-        ),
+        *(json.dumps({"version": 1, "profiles": [], "machines": [_GOOD | wrong]}) for wrong in _WRONG),
         "[" * 100_000,
     ],
 )

@@ -4,21 +4,8 @@ from __future__ import annotations
 
 from appliance.errors import Problem
 from appliance.grammar import IPV4, MAC
-from appliance.reading import (
-    Document,
-    Field,
-    ListOf,
-    MapOf,
-    NamedTables,
-    Number,
-    Reading,
-    Row,
-    Table,
-    Text,
-    dotted,
-    nearest,
-    shown,
-)
+from appliance.reading import Document, Reading, dotted, nearest, shown
+from appliance.shapes import Field, ListOf, MapOf, NamedTables, Number, Row, Table, Text
 
 _PORT = Field("port", Number("a port", 1, 65535), "a port")
 _WORD = Text("a word", str, {}, 8)

@@ -1,0 +1,448 @@
+"""The done-when of the main path, on real dnsmasq: an operator's commands, a client's packets."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.netns.appliance import Appliance, gone
+from tests.netns.conftest import ClientMaker, Segment, run
+from tests.netns.wire import ACK, OFFER, Client, Packet, pxe_options, tftp_get, wait_until
+
+pytestmark = pytest.mark.netns
+
+NODE1, NODE2, NODE3 = "52:54:00:aa:00:01", "52:54:00:aa:00:11", "52:54:00:aa:00:21"
+OTHER_NIC, STRANGER = "52:54:00:aa:00:02", "52:54:00:ff:ff:01"
+
+
+def discover(mac: str, arch: int | None = 0, **options: bytes) -> bytes:
+    return Packet(mac, options=pxe_options(arch) | {int(k[1:]): v for k, v in options.items()}).payload()
+
+
+@pytest.fixture
+def client(appliance: Appliance, segment: Segment, client_on: ClientMaker) -> Client:
+    """A raw client on the appliance's wire, which serves."""
+    appliance.serve()
+    return client_on(segment.links[0])
+
+
+def test_a_newcomer_goes_from_init_to_a_served_machine(
+    segment: Segment, open_tmp: Path, client_on: ClientMaker
+) -> None:
+    link = segment.wire("pxe0", "172.0.1.1", "172.0.1.200")
+    appliance = Appliance(open_tmp / "root", segment.server)
+    appliance.run("init", "--interface", "pxe0", "--subnet", "172.0.1.0/24")
+    appliance.run("check")
+    (appliance.root / "etc/pxe-appliance/inventory.d/mine.toml").write_text(
+        f'[machine.node1]\nmac = "{NODE1}"\nip = "172.0.1.21"\n'
+        f'[machine.node2]\nmac = "{NODE2.upper().replace(":", "-")}"\nip = "172.0.1.22"\n'
+    )
+    assert "2 machines" in appliance.run("check").stdout
+    assert appliance.run("plan", "--exit-code", rc=10).stdout.count("+ machine") == 2
+    assert "applied, not active" in appliance.run("sync", "--yes").stdout
+    appliance.run("plan", "--exit-code")
+    appliance.serve()
+    try:
+        raw = client_on(link)
+        assert raw.expect(discover(NODE2)).yiaddr == "172.0.1.22"
+        raw.silence(discover(STRANGER), known=discover(NODE1))
+        assert appliance.stop() == 0
+    finally:
+        if appliance.process is not None:
+            appliance.stop(signal.SIGKILL)
+
+
+def test_known_machines_get_their_address_with_any_client_id(client: Client) -> None:
+    for client_id in (b"", b"\x01" + bytes.fromhex("525400aa0001"), b"\xff" + bytes(18), b"\0" + bytes(16)):
+        offer, ack = client.acquire(discover(NODE1, o61=client_id))
+        assert (offer.kind, ack.kind) == (OFFER, ACK)
+        assert (offer.yiaddr, ack.yiaddr) == ("172.0.1.21", "172.0.1.21")
+        assert offer.file == "undionly.kpxe"
+
+
+def test_strangers_and_other_nics_get_nothing_and_are_told_apart(
+    appliance: Appliance, client: Client
+) -> None:
+    client.silence(discover(STRANGER), known=discover(NODE1))
+    client.silence(discover(OTHER_NIC), known=discover(NODE1))
+    stray = appliance.await_event("stray", mac=STRANGER)
+    assert stray["machine"] is None
+    ignored = appliance.await_event("ignored", mac=OTHER_NIC)
+    assert ignored["machine"] == "node1"
+    assert "eno2" in ignored["detail"]["reason"]
+    assert appliance.status()["strays"] == 1
+    assert not [e for e in appliance.events("offer", "ack") if e["mac"] in {STRANGER, OTHER_NIC}]
+
+
+def test_a_lease_and_the_ladder_are_told_from_the_wire(appliance: Appliance, client: Client) -> None:
+    client.acquire(discover(NODE1, arch=7))
+    appliance.await_event("ack", machine="node1")
+    (lease,) = [x for x in appliance.run("leases", "-o", "json").json() if x["machine"] == "node1"]
+    assert (lease["ip"], lease["mac"], lease["network"]) == ("172.0.1.21", NODE1, "pxe")
+    board = {m["name"]: m for m in appliance.run("machines", "-o", "json").json()}
+    assert board["node1"]["rung"] == "ack"
+    assert board["node1"]["boot"]["state"] == "booting"
+    assert board["node2"]["rung"] is None
+    shown = appliance.run("machine", "show", "node1", "-o", "json").json()
+    assert list(shown["rungs"]) == ["discover", "offer", "request", "ack"]
+
+
+def test_a_class_without_a_boot_file_is_refused_by_name(appliance: Appliance, client: Client) -> None:
+    client.silence(discover(NODE1, arch=11), known=discover(NODE2))
+    refused = appliance.await_event("ignored", machine="node1")
+    assert "arm64 UEFI (11)" in refused["detail"]["reason"]
+    (row,) = [m for m in appliance.run("machines", "-o", "json").json() if m["name"] == "node1"]
+    assert row["verdict"]["id"] == "no-boot-file"
+
+
+def test_a_new_mac_is_served_at_once_at_the_old_address(appliance: Appliance, client: Client) -> None:
+    assert client.acquire(discover(NODE2))[1].yiaddr == "172.0.1.22"
+    new = "52:54:00:aa:00:99"
+    appliance.edit(NODE2, new)
+    plan = appliance.run("plan", "-o", "json").json()
+    assert plan["activation"] == "reload"
+    assert plan["releases"] == [{"ip": "172.0.1.22", "mac": NODE2}]
+    assert "active and verified" in appliance.run("sync", "--yes").stdout
+    offer, ack = client.acquire(discover(new))
+    assert (offer.yiaddr, ack.kind) == ("172.0.1.22", ACK)
+    client.silence(discover(NODE2), known=discover(NODE1))
+
+
+def test_two_machines_swap_addresses_although_both_hold_a_lease(appliance: Appliance, client: Client) -> None:
+    for mac in (NODE1, NODE2):
+        client.acquire(discover(mac))
+    appliance.edit('ip = "172.0.1.21"', 'ip = "172.0.1.99"')
+    appliance.edit('ip = "172.0.1.22"', 'ip = "172.0.1.21"')
+    appliance.edit('ip = "172.0.1.99"', 'ip = "172.0.1.22"')
+    appliance.run("sync", "--yes")
+    assert client.acquire(discover(NODE1))[1].yiaddr == "172.0.1.22"
+    assert client.acquire(discover(NODE2))[1].yiaddr == "172.0.1.21"
+
+
+def test_a_removed_machine_is_not_served_any_more(appliance: Appliance, client: Client) -> None:
+    client.acquire(discover(NODE3))
+    text = (appliance.root / "etc/pxe-appliance/inventory.d/rack.toml").read_text()
+    appliance.edit(text[text.index("[machine.node3]") :], "")
+    appliance.run("sync", "--yes")
+    client.silence(discover(NODE3), known=discover(NODE1))
+    assert appliance.await_event("stray", mac=NODE3)
+
+
+def test_a_second_sync_says_no_changes_and_touches_nothing(appliance: Appliance, client: Client) -> None:
+    pid = appliance.dnsmasq()["pid"]
+    before = sorted(
+        (p, p.lstat().st_mtime_ns) for p in (appliance.root / "var").rglob("*") if ".db" not in p.name
+    )
+    assert "No changes" in appliance.run("sync", "--yes").stdout
+    after = sorted(
+        (p, p.lstat().st_mtime_ns) for p in (appliance.root / "var").rglob("*") if ".db" not in p.name
+    )
+    assert after == before
+    assert appliance.dnsmasq()["pid"] == pid
+
+
+def test_a_comment_is_no_change(appliance: Appliance, client: Client) -> None:
+    appliance.edit("[profile.lab]", "# a remark\n\n[profile.lab]")
+    appliance.run("plan", "--exit-code")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ('mac = "52:54:00:aa:00:11"', 'mac = "52:54:00:aa:00:01"', "rack.toml:18"),
+        ('ip = "172.0.1.22"', 'ip = "172.0.9.22"', "rack.toml:19"),
+        ('[machine.node2]\nmac = "52', "[machine.node2]\nmac = 52", "rack.toml:18"),
+    ],
+)
+def test_a_bad_file_leaves_the_wire_as_it_was(
+    appliance: Appliance, client: Client, old: str, new: str, place: str
+) -> None:
+    pid = appliance.dnsmasq()["pid"]
+    appliance.edit(old, new)
+    for command in (["check"], ["plan"], ["sync", "--yes"]):
+        refused = appliance.run(*command, rc=3)
+        assert place in refused.stderr
+        assert not refused.stdout.strip()
+    assert client.expect(discover(NODE2)).yiaddr == "172.0.1.22"
+    assert appliance.dnsmasq()["pid"] == pid
+    assert appliance.status()["generation"]["id"] == 1
+
+
+def test_an_empty_inventory_does_not_wipe_the_vlan(appliance: Appliance, client: Client) -> None:
+    text = (appliance.root / "etc/pxe-appliance/inventory.d/rack.toml").read_text()
+    appliance.edit(text, "")
+    refused = appliance.run("sync", "--yes", rc=4)
+    assert "--allow-mass-change" in refused.stderr
+    assert client.expect(discover(NODE1)).yiaddr == "172.0.1.21"
+    appliance.run("sync", "--yes", "--allow-mass-change")
+    assert appliance.status()["machines"]["known"] == 0
+
+
+def test_rollback_goes_back_on_the_wire_and_survives_a_restart(appliance: Appliance, client: Client) -> None:
+    appliance.edit('ip = "172.0.1.21"', 'ip = "172.0.1.71"')
+    appliance.run("sync", "--yes", "-m", "node1 moves")
+    assert client.expect(discover(NODE1)).yiaddr == "172.0.1.71"
+    appliance.run("rollback", "--yes")
+    assert client.expect(discover(NODE1)).yiaddr == "172.0.1.21"
+    listed = appliance.run("generations", "-o", "json").json()
+    assert [(g["id"], g["why"], g["proven"]) for g in listed] == [
+        (1, "daemon start", True),
+        (2, "node1 moves", True),
+        (3, "rollback to 1", True),
+    ]
+    appliance.stop()
+    appliance.serve()
+    assert client.expect(discover(NODE1)).yiaddr == "172.0.1.21"
+    assert [p["id"] for p in appliance.status()["problems"]] == ["rolled-back"]
+
+
+def test_what_dnsmasq_rejects_never_becomes_current(appliance: Appliance, client: Client) -> None:
+    extra = appliance.root / "etc/pxe-appliance/dnsmasq.d"
+    extra.mkdir()
+    (extra / "10-mine.conf").write_text("dhcp-optoin=3\n")
+    refused = appliance.run("sync", "--yes", rc=3)
+    assert "dnsmasq" in refused.stderr
+    assert appliance.status()["generation"]["id"] == 1
+    assert not list((appliance.root / "var/lib/pxe-appliance/generations").glob(".staging*"))
+
+
+def test_an_unproven_change_is_rolled_back(appliance: Appliance, client: Client) -> None:
+    """A directive that passes every check on paper and keeps dnsmasq from offering on the wire."""
+    extra = appliance.root / "etc/pxe-appliance/dnsmasq.d"
+    extra.mkdir()
+    (extra / "10-mine.conf").write_text("dhcp-ignore=tag:known\n")
+    rolled_back = appliance.run("sync", "--yes", rc=6)
+    assert "rolled back to generation 1" in rolled_back.stderr
+    assert client.expect(discover(NODE1)).yiaddr == "172.0.1.21"
+    assert appliance.await_event("rollback")
+    assert appliance.status()["generation"] == {**appliance.status()["generation"], "id": 1, "proven": True}
+
+
+def test_a_killed_dnsmasq_serves_again_within_a_second(appliance: Appliance, client: Client) -> None:
+    for child in appliance.dnsmasq()["children"]:
+        began = time.monotonic()
+        os.kill(child["pid"], signal.SIGKILL)
+        if child["name"] != "tftp":
+            wait_until(lambda: client.ask(discover(NODE1), seconds=0.1), "an offer again", 5)
+        wait_until(lambda c=child: _served_again(appliance, c), f"{child['name']} to be back", 5)
+        assert time.monotonic() - began < 3  # the command line's own start is in it; the log has the truth
+    back = [e for e in appliance.events("dnsmasq") if "ended by itself" in e["detail"].get("message", "")]
+    assert len(back) == 2
+
+
+def _served_again(appliance: Appliance, child: dict[str, object]) -> bool:
+    now = {c["name"]: c for c in appliance.dnsmasq()["children"]}
+    return now[child["name"]]["state"] == "serving" and now[child["name"]]["pid"] != child["pid"]
+
+
+def test_a_hung_dnsmasq_is_noticed_and_replaced_within_five_seconds(
+    appliance: Appliance, client: Client
+) -> None:
+    pid = appliance.dnsmasq()["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    wait_until(lambda: client.ask(discover(NODE1), seconds=0.2), "an offer again", 8)
+    assert time.monotonic() - began <= 5
+    assert gone(pid)
+
+
+def test_a_hung_tftp_child_is_replaced(appliance: Appliance, client: Client) -> None:
+    (child,) = [c for c in appliance.dnsmasq()["children"] if c["name"] == "tftp"]
+    os.kill(child["pid"], signal.SIGSTOP)
+    wait_until(lambda: _served_again(appliance, child), "tftp to be back", 10)
+
+
+def test_a_killed_daemon_leaves_nothing_behind_and_serves_again(appliance: Appliance, client: Client) -> None:
+    pids = [c["pid"] for c in appliance.dnsmasq()["children"]]
+    appliance.stop(signal.SIGKILL)
+    wait_until(lambda: all(gone(pid) for pid in pids), "the children to be gone")
+    appliance.serve(wait=False)
+    wait_until(lambda: client.ask(discover(NODE1), seconds=0.1), "an offer again", 5)
+    appliance.await_serving()
+    assert client.acquire(discover(NODE2))[1].yiaddr == "172.0.1.22"
+
+
+def test_a_stopped_daemon_does_not_stop_dhcp(appliance: Appliance, client: Client) -> None:
+    os.kill(appliance.daemon_pid(), signal.SIGSTOP)
+    try:
+        for _ in range(60):  # more than a pipe or a socket buffer of unread log would allow
+            assert client.acquire(discover(NODE1))[1].yiaddr == "172.0.1.21"
+    finally:
+        os.kill(appliance.daemon_pid(), signal.SIGCONT)
+    assert appliance.await_event("ack", machine="node1")
+
+
+def test_sigterm_ends_everything_cleanly(appliance: Appliance, client: Client) -> None:
+    pids = [c["pid"] for c in appliance.dnsmasq()["children"]]
+    assert appliance.stop() == 0
+    assert all(gone(pid) for pid in pids)
+    assert not (appliance.root / "run/pxe-appliance/control.sock").exists()
+    assert appliance.status()["daemon"]["running"] is False
+
+
+def test_a_second_daemon_is_refused(appliance: Appliance, client: Client) -> None:
+    assert "already running" in appliance.run("serve", rc=4).stderr
+
+
+def test_two_syncs_at_once_serialise(appliance: Appliance, client: Client) -> None:
+    appliance.edit('ip = "172.0.1.23"', 'ip = "172.0.1.73"')
+    outcomes: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: outcomes.append(appliance.run("sync", "--yes", rc=None).rc))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # Whoever planned before the others were done is told so; nobody breaks anything.
+    assert set(outcomes) <= {0, 4}
+    assert 0 in outcomes
+    assert appliance.status()["generation"]["id"] == 2
+    assert client.expect(discover(NODE3)).yiaddr == "172.0.1.73"
+
+
+def test_a_reload_cuts_no_transfer(appliance: Appliance, segment: Segment, client: Client) -> None:
+    link = segment.links[0]
+    expected = (appliance.root / "var/lib/pxe-appliance/tftp/ipxe.efi").read_bytes()
+    fetched: list[bytes] = []
+    reader = threading.Thread(
+        target=lambda: fetched.append(tftp_get(link.clients, link.client_address, link.address, "ipxe.efi"))
+    )
+    reader.start()
+    for number in range(3):
+        appliance.edit(f'ip = "172.0.1.{23 + number}"', f'ip = "172.0.1.{24 + number}"')
+        appliance.run("sync", "--yes")
+    reader.join(60)
+    assert fetched == [expected]
+
+
+def test_the_interface_may_come_late_and_go(open_tmp: Path, segment: Segment, client_on: ClientMaker) -> None:
+    appliance = Appliance(open_tmp / "root", segment.server)
+    appliance.write()
+    appliance.serve()
+    try:
+        status = appliance.status()
+        assert status["dnsmasq"]["state"] == "waiting"
+        assert status["networks"][0]["up"] is False
+        assert "does not exist" in status["problems"][0]["message"]
+        link = segment.wire("pxe0", "172.0.1.1", "172.0.1.200")
+        raw = client_on(link)
+        wait_until(lambda: raw.ask(discover(NODE1), seconds=0.3), "an offer", 10)
+        wait_until(lambda: appliance.status()["networks"][0]["up"], "the network to be up")
+        run("ip", "-n", link.server, "addr", "flush", "dev", "pxe0")
+        wait_until(lambda: not appliance.status()["networks"][0]["up"], "the network to be down")
+        run("ip", "-n", link.server, "addr", "add", "172.0.1.1/24", "dev", "pxe0")
+        wait_until(lambda: raw.ask(discover(NODE1), seconds=0.3), "an offer again", 10)
+        wait_until(lambda: appliance.status()["networks"][0]["up"], "the network to be up again")
+        assert appliance.dnsmasq()["restarts"] == 0
+    finally:
+        appliance.stop()
+
+
+def test_the_endpoint_hands_over_and_takes_reports(
+    appliance: Appliance, segment: Segment, client: Client
+) -> None:
+    link = segment.links[0]
+    run("ip", "-n", link.clients, "addr", "add", "172.0.1.21/24", "dev", link.client_device)
+
+    def curl(*args: str) -> str:
+        return run("ip", "netns", "exec", link.clients, "curl", "-s", "--interface", "172.0.1.21", *args)
+
+    base = "http://172.0.1.1:8080"
+    assert "chain ipxe?" in curl(f"{base}/boot.ipxe")
+    script = curl(f"{base}/ipxe?mac=52-54-00-aa-00-01")
+    assert script.startswith("#!ipxe\nkernel /assets/lab/vmlinuz console=ttyS0 initrd=initrd.gz")
+    assert len(curl(f"{base}/assets/lab/vmlinuz")) == 6000
+    assert len(curl(f"{base}/assets/lab/initrd.gz")) == 6000
+    assert "3.3.0" in curl(f"{base}/ignition?mac={NODE1}")
+    assert len(run("ip", "netns", "exec", link.clients, "curl", "-s", "-o", "/dev/null", "-w",
+                   "%{size_download}", f"{base}/assets/ipxe/ipxe.efi")) >= 6  # fmt: skip
+    report = '{"stage":"done","mac":"52:54:00:aa:00:01","message":"hello"}'
+    assert '"ok": true' in curl("-d", report, f"{base}/v1/report")
+    foreign = report.replace("00:01", "00:11")
+    assert "not node1's" in curl("-d", foreign, f"{base}/v1/report")
+    appliance.await_event("done", machine="node1")
+    shown = appliance.run("machine", "show", "node1", "-o", "json").json()
+    assert list(shown["rungs"])[-5:] == ["script", "kernel", "initrd", "ignition", "done"]
+    assert shown["boot"]["state"] == "booted"
+    assert curl(f"{base}/healthz") == "ok\n"
+    assert '"running": true' in curl(f"{base}/v1/status")
+
+
+def test_nothing_can_be_written_over_tcp(appliance: Appliance, segment: Segment, client: Client) -> None:
+    link = segment.links[0]
+    before = appliance.status()["generation"]["id"]
+    for path in ("/v1/sync", "/v1/machines/node1/reinstall"):
+        code = run("ip", "netns", "exec", link.clients, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}",
+                   "-d", "{}", f"http://172.0.1.1:8080{path}")  # fmt: skip
+        assert code in {"404", "405"}
+    assert appliance.status()["generation"]["id"] == before
+
+
+def test_install_once_goes_to_disk_after_the_report_and_back_on_request(
+    appliance: Appliance, segment: Segment, client: Client
+) -> None:
+    link = segment.links[0]
+    run("ip", "-n", link.clients, "addr", "add", "172.0.1.21/24", "dev", link.client_device)
+    appliance.edit('boot = "always"', 'boot = "install-once"')
+    appliance.run("sync", "--yes")
+
+    def curl(*args: str) -> str:
+        return run("ip", "netns", "exec", link.clients, "curl", "-s", "--interface", "172.0.1.21", *args)
+
+    url = f"http://172.0.1.1:8080/ipxe?mac={NODE1}"
+    assert "kernel" in curl(url)
+    curl("-d", '{"stage":"installed"}', "http://172.0.1.1:8080/v1/report")
+    wait_until(lambda: "sanboot" in curl(url), "the script to send it to its disk")
+    appliance.stop(signal.SIGTERM)
+    appliance.serve()
+    assert "sanboot" in curl(url)
+    appliance.run("machine", "reinstall", "node1")
+    wait_until(lambda: "kernel" in curl(url), "the installer again")
+
+
+def test_an_external_endpoint_is_handed_to(open_tmp: Path, segment: Segment, client_on: ClientMaker) -> None:
+    link = segment.wire("pxe0", "172.0.1.1", "172.0.1.200")
+    appliance = Appliance(open_tmp / "root", segment.server)
+    appliance.write(
+        settings='[network.pxe]\ninterface = "pxe0"\nsubnet = "172.0.1.0/24"\n'
+        '[matchbox]\nendpoint = "http://172.0.1.200:9999"\n'
+    )
+    appliance.serve()
+    try:
+        raw = client_on(link)
+        answer = raw.expect(discover(NODE1, o77=b"iPXE", o175=b"\x01\x01\x01"))
+        assert answer.file == "http://172.0.1.200:9999/boot.ipxe"
+        wait_until(lambda: appliance.status()["matchbox"]["reachable"] is False, "the endpoint to be missed")
+        assert client_on(link).expect(discover(NODE2)).yiaddr == "172.0.1.22"
+    finally:
+        appliance.stop()
+
+
+def test_an_unprivileged_daemon_with_two_capabilities_serves(
+    appliance: Appliance, segment: Segment, client_on: ClientMaker
+) -> None:
+    subprocess.run(["chown", "-R", "nobody:nogroup", str(appliance.root.parent)], check=True)
+    kept = "-all,+net_bind_service,+net_admin"
+    inner = appliance.argv("serve")
+    argv = [*inner[:4], "setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups",
+            "--no-new-privs", "--inh-caps", kept, "--ambient-caps", kept, "--bounding-set", kept,
+            *inner[4:]]  # fmt: skip
+    with (appliance.root / "serve.log").open("ab") as log:
+        appliance.process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
+    appliance.await_serving()
+    raw = client_on(segment.links[0])
+    assert raw.acquire(discover(NODE1))[1].yiaddr == "172.0.1.21"
+    children = {c["name"]: c["pid"] for c in appliance.dnsmasq()["children"]}
+    for name, effective in (("dhcp:pxe", "1400"), ("tftp", "0400")):
+        facts = Path(f"/proc/{children[name]}/status").read_text()
+        assert f"CapEff:\t000000000000{effective}" in facts
+        assert "NoNewPrivs:\t1" in facts
+        assert "\nUid:\t0\t" not in facts
