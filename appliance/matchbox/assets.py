@@ -63,14 +63,13 @@ def open_asset(roots: Sequence[AssetRoot], path: str) -> AssetFile | AssetDirect
         if inside is None:
             continue
         try:
-            fd = open_beneath(root.directory, inside)
+            found = _found(open_beneath(root.directory, inside), path)
         except OutOfBounds as error:
             return NoAsset(f"{path}: {error}")
         except OSError as error:
             if error.errno in _ABSENT:
                 continue
             return NoAsset(f"{path}: {error.strerror}")
-        found = _found(fd, path)
         if isinstance(found, AssetFile) and not directories:
             return found
         if isinstance(found, AssetDirectory):
@@ -88,18 +87,22 @@ def _inside(root: AssetRoot, path: str) -> str | None:
 
 
 def _found(fd: int, path: str) -> AssetFile | AssetDirectory:
-    status = os.fstat(fd)
-    modified = datetime.fromtimestamp(int(status.st_mtime), UTC)
-    if stat.S_ISDIR(status.st_mode):
-        try:
-            return AssetDirectory(_names(fd), modified)
-        finally:
+    """Look at what was opened; the descriptor is closed unless it goes on in the result."""
+    try:
+        status = os.fstat(fd)
+        modified = datetime.fromtimestamp(int(status.st_mtime), UTC)
+        if stat.S_ISDIR(status.st_mode):
+            names = _names(fd)
             os.close(fd)
-    stream = os.fdopen(fd, "rb", buffering=0)
-    head = os.pread(fd, SNIFFED, 0)
+            return AssetDirectory(names, modified)
+        head = os.pread(fd, SNIFFED, 0)
+    except OSError:
+        os.close(fd)
+        raise
     # A file that is replaced by rename within one timestamp tick still changes its inode.
     tag = f'"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"'
     name = path.rstrip("/").rpartition("/")[2]
+    stream = os.fdopen(fd, "rb", buffering=0)
     return AssetFile(stream, status.st_size, Version(tag, modified), content_type(name, head))
 
 

@@ -39,7 +39,6 @@ _SPECS: Final[Mapping[tuple[str, str], str]] = {
     **{("flatcar", f"1.{minor}.0"): "3.4.0" for minor in range(2)},
     ("fcos", "1.6.0"): "3.5.0",
 }
-_SPARE_FOR_GZIP: Final = 25  # octets that saying "gzip" costs
 
 
 def translate(content: bytes) -> bytes:
@@ -99,7 +98,7 @@ def data_url(content: bytes) -> tuple[str, str]:
     encoded = ";base64," + base64.b64encode(content).decode()
     packed = ";base64," + base64.b64encode(gzip.compress(content, mtime=0)).decode()
     shortest = plain if len(plain) <= len(encoded) else encoded
-    if len(packed) + _SPARE_FOR_GZIP < len(shortest):
+    if len(packed) < len(shortest):
         return f"data:{packed}", "gzip"
     return f"data:{shortest}", ""
 

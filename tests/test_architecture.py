@@ -1,0 +1,227 @@
+"""The house rules as data: direction between rooms, purity, cycles, file length, words that are not ours."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "appliance"
+LONGEST = 400
+
+# A room may import rooms of lower levels, and itself; rooms of one level do not know each other.
+LEVELS = {
+    "ground": 1,
+    "boot": 2,
+    "system": 2,
+    "inventory": 3,
+    "matchbox": 3,
+    "images": 3,
+    "dnsmasq": 4,
+    "sync": 5,
+    "daemon": 6,
+    "cli": 7,
+    "lab": 7,
+}
+# The command line wires everything up, the lab among it.
+EXCEPTIONS = {("cli", "lab")}
+
+# Files that touch the world. Every other one is pure: it must not import what is below.
+WORLDLY_ROOMS = {"system", "lab", "cli"}
+WORLDLY_FILES = {
+    "inventory/load.py",
+    "matchbox/assets.py",
+    "matchbox/jail.py",
+    "matchbox/sending.py",
+    "matchbox/server.py",
+    "matchbox/store.py",
+    "dnsmasq/process.py",
+    "dnsmasq/speak.py",
+    "dnsmasq/trial.py",
+    "sync/apply.py",
+    "sync/check.py",
+    "sync/generations.py",
+    "sync/publish.py",
+    "sync/run.py",
+    "daemon/activate.py",
+    "daemon/adopt.py",
+    "daemon/children.py",
+    "daemon/control.py",
+    "daemon/follow.py",
+    "daemon/history.py",
+    "daemon/pulse.py",
+    "daemon/recorder.py",
+    "daemon/run.py",
+    "daemon/web.py",
+}
+IMPURE = {
+    "aiohttp", "asyncio", "fcntl", "http", "logging", "os", "pathlib", "psutil", "random", "resource", "rich",
+    "secrets", "select", "shutil", "signal", "socket", "sqlite3", "subprocess", "sys", "tempfile",
+    "threading", "time", "typer",
+}  # fmt: skip
+PURE = {"pathlib.PurePosixPath"}  # joins names, opens nothing
+FORBIDDEN_NAMES = {"utils.py", "helpers.py", "common", "misc.py"}
+
+
+@dataclass(frozen=True)
+class Module:
+    """One file of the package, read once."""
+
+    path: Path
+    name: str
+    room: str
+    text: str
+    tree: ast.Module
+
+    @property
+    def place(self) -> str:
+        return str(self.path.relative_to(PACKAGE))
+
+
+@cache
+def modules() -> tuple[Module, ...]:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(PACKAGE)
+        room = relative.parts[0] if len(relative.parts) > 1 else "ground"
+        name = ".".join(["appliance", *relative.with_suffix("").parts]).removesuffix(".__init__")
+        text = path.read_text()
+        found.append(Module(path, name, room, text, ast.parse(text)))
+    return tuple(found)
+
+
+def imports(module: Module) -> Iterator[tuple[str, int]]:
+    """Full names that a module imports anywhere, with the line."""
+    known = {m.name for m in modules()}
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield (whole if whole in known or whole in PURE else node.module), node.lineno
+
+
+def room_of(name: str) -> str | None:
+    parts = name.split(".")
+    if parts[0] != "appliance":
+        return None
+    return parts[1] if len(parts) > 1 and parts[1] in LEVELS else "ground"
+
+
+def test_every_room_is_on_the_drawing() -> None:
+    assert {m.room for m in modules()} <= set(LEVELS)
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda m: m.place)
+def test_arrows_point_left(module: Module) -> None:
+    for name, line in imports(module):
+        room = room_of(name)
+        if room is None or room == module.room or (module.room, room) in EXCEPTIONS:
+            continue
+        assert LEVELS[room] < LEVELS[module.room], f"{module.place}:{line} imports {name}"
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda m: m.place)
+def test_pure_files_do_not_touch_the_world(module: Module) -> None:
+    if module.room in WORLDLY_ROOMS or module.place in WORLDLY_FILES:
+        return
+    for name, line in imports(module):
+        top = name.split(".")[0]
+        if name in PURE:
+            continue
+        assert top not in IMPURE, f"{module.place}:{line} imports {name}"
+        assert top != "jinja2" or module.place == "dnsmasq/render.py"
+
+
+def test_the_list_of_worldly_files_is_exact() -> None:
+    assert {m.place for m in modules()} >= WORLDLY_FILES
+
+
+def test_no_import_cycles() -> None:
+    graph = {
+        m.name: {n for n, _ in imports(m) if n.startswith("appliance.") and n != m.name} for m in modules()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
+        if name in done:
+            return
+        for target in sorted(graph.get(name, ())):
+            visit(target, (*path, name))
+        done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda m: m.place)
+def test_files_are_short_and_say_what_they_are(module: Module) -> None:
+    assert module.text.count("\n") <= LONGEST
+    assert module.path.name not in FORBIDDEN_NAMES
+    assert ast.get_docstring(module.tree), "a file begins with its charter"
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda m: m.place)
+def test_functions_are_short_and_public_ones_documented(module: Module) -> None:
+    protocols = {
+        node
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(b).startswith("Protocol") for b in node.bases)
+    }
+    inside_protocols = {child for node in protocols for child in ast.walk(node)}
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= 60, f"{module.place}:{node.lineno} {node.name} has {length} lines"
+    for node in module.tree.body:
+        if (
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            and node not in inside_protocols
+        ):
+            public = not node.name.startswith("_")
+            assert not public or ast.get_docstring(node), f"{module.place}:{node.lineno} {node.name}"
+
+
+def test_broad_excepts_stand_at_the_two_borders_only() -> None:
+    broad = [
+        f"{m.place}"
+        for m in modules()
+        for node in ast.walk(m.tree)
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or ast.unparse(node.type) == "Exception")
+    ]
+    assert set(broad) <= {"cli/main.py", "daemon/run.py"}, broad
+
+
+def test_no_globals_no_shell_no_mocks() -> None:
+    for path in [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *(ROOT / "bench").rglob("*.py")]:
+        if path == Path(__file__):
+            continue
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            where = f"{path}:{getattr(node, 'lineno', 0)}"
+            assert not isinstance(node, ast.Global), where
+            if isinstance(node, ast.keyword) and node.arg == "shell":
+                raise AssertionError(where)
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                assert "unittest" not in ast.unparse(node), where
+
+
+def test_the_tree_names_no_download_host_and_no_machine() -> None:
+    """Lock files that record where packages came from, and paths of somebody's machine, do not travel."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    words = (b"pypi" + b".org", b"pythonhosted" + b".org", b"index" + b"-url =", b"/ro" + b"ot/")
+    for raw in listed.split(b"\0"):
+        path = ROOT / raw.decode()
+        if raw and path.is_file() and path.suffix not in {".bin", ".tar"}:
+            content = path.read_bytes()
+            for word in words:
+                assert word not in content, f"{path}: {word.decode()}"
