@@ -1,0 +1,88 @@
+"""The README's session, run as it is written: every command, every line of output."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.netns.appliance import Appliance
+from tests.netns.conftest import Segment
+
+pytestmark = pytest.mark.netns
+README = (Path(__file__).parents[2] / "README.md").read_text()
+_BLOCK = re.compile(
+    r"<!-- (?P<kind>session|file|edit)(?:: (?P<what>[^\n]*?))? -->(?:\n```\w+\n(?P<body>.*?)```)?", re.DOTALL
+)
+
+
+@dataclass
+class Step:
+    """One thing that a reader does."""
+
+    kind: str
+    what: str
+    body: str
+    commands: list[tuple[str, list[str]]] = field(default_factory=list)
+
+
+def steps() -> Iterator[Step]:
+    for found in _BLOCK.finditer(README):
+        step = Step(found["kind"], found["what"] or "", found["body"] or "")
+        if step.kind == "session":
+            for line in step.body.splitlines():
+                if line.startswith("# "):
+                    step.commands.append((line[2:], []))
+                else:
+                    step.commands[-1][1].append(line)
+        yield step
+
+
+def plain(text: str, root: Path) -> list[str]:
+    """Output without what differs from run to run: places, times, process ids, the width of columns."""
+    text = text.replace(str(root), "")
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
+    text = re.sub(r"pid \d+", "pid N", text)
+    return [re.sub(r"\s+", " ", line).strip() for line in text.splitlines()]
+
+
+def agree(written: list[str], said: list[str]) -> bool:
+    """Whether the output is what is written; `...` stands for any lines."""
+    if not written:
+        return not said
+    if written[0] == "...":
+        return any(agree(written[1:], said[n:]) for n in range(len(said) + 1))
+    return bool(said) and written[0] == said[0] and agree(written[1:], said[1:])
+
+
+def test_every_command_of_the_readme_says_what_is_written(segment: Segment, open_tmp: Path) -> None:
+    segment.wire("eno4", "172.0.1.1", "172.0.1.200")
+    appliance = Appliance(open_tmp / "root", segment.server)
+    rack = appliance.root / "etc/pxe-appliance/inventory.d/rack1.toml"
+    ran = 0
+    try:
+        for step in steps():
+            if step.kind == "file":
+                (appliance.root / step.what.lstrip("/")).write_text(step.body)
+            elif step.kind == "edit":
+                old, new = step.what.split(" -> ")
+                assert old in rack.read_text()
+                rack.write_text(rack.read_text().replace(old, new))
+            for command, written in step.commands:
+                argv = shlex.split(command)
+                assert argv[0] == "pxe-appliance"
+                if argv[1] == "serve":
+                    appliance.serve()
+                    continue
+                done = appliance.run(*argv[1:], rc=int(step.what[5:]) if step.what.startswith("exit ") else 0)
+                said = plain(done.stdout + done.stderr, appliance.root)
+                assert agree(plain("\n".join(written), appliance.root), said), "\n".join([command, *said])
+                ran += 1
+    finally:
+        if appliance.process is not None:
+            appliance.stop()
+    assert ran >= 8
