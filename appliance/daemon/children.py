@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
@@ -33,6 +33,7 @@ from appliance.system.files import make_directory
 POLL = 0.05  # seconds between looks at a log
 _QUIET = 6  # looks without a line after which an open exchange is closed
 _LAST_LINES = 40
+_XIDS = 4096  # questions of our own that are remembered; an answer comes within seconds
 
 Report = Callable[[s.Signal], None]
 Watcher = Callable[[r.Record], None]
@@ -79,7 +80,7 @@ class Children:
         self._lookup = _Names(Served.nothing())
         self._running: dict[str, _Running] = {}
         self._watchers: dict[str, list[Watcher]] = {}
-        self._own_xids: deque[int] = deque(maxlen=4096)
+        self._own_xids: OrderedDict[int, None] = OrderedDict()
 
     @property
     def pids(self) -> dict[str, int]:
@@ -88,7 +89,9 @@ class Children:
 
     def expect(self, xid: int) -> None:
         """A transaction id of our own questions: what it brings is a sign of life, no event."""
-        self._own_xids.append(xid)
+        self._own_xids[xid] = None
+        if len(self._own_xids) > _XIDS:
+            self._own_xids.popitem(last=False)
 
     @contextlib.contextmanager
     def watching(self, name: str, watcher: Watcher) -> Iterator[None]:
@@ -151,8 +154,9 @@ class Children:
         while True:
             ended = child.process.poll() is not None
             lines = child.follower.read()
-            for line in lines:
-                self._line(name, child, line)
+            answered = [self._line(name, child, line) for line in lines]
+            if any(answered):
+                self._report(s.ChildAlive(name))
             quiet = 0 if lines else quiet + 1
             if quiet == _QUIET:
                 self._happened(child.correlator.flush(now()))
@@ -171,7 +175,8 @@ class Children:
             del self._running[name]
         self._report(s.ChildExited(name, child.process.returncode, _last_words(child)))
 
-    def _line(self, name: str, child: _Running, line: str) -> None:
+    def _line(self, name: str, child: _Running, line: str) -> bool:
+        """Take in one line; whether it shows that the child deals with packets."""
         record = parse(line)
         for watcher in self._watchers.get(name, ()):
             watcher(record)
@@ -183,17 +188,18 @@ class Children:
             case r.StartFailed() | r.Unrecognised() | r.HostsRejected() | r.CannotRead():
                 child.last.append(line)
         xid = getattr(record, "xid", None)
-        if xid is not None:
-            self._report(s.ChildAlive(name))
-            if xid in self._own_xids:
-                return
-        if isinstance(record, r.TftpError) and record.path.endswith(TFTP_PROBE):
-            return
-        self._happened(child.correlator.step(record, now()))
+        own = xid in self._own_xids if xid is not None else _is_probe(record)
+        if not own:
+            self._happened(child.correlator.step(record, now()))
+        return xid is not None
 
     def _happened(self, events: list[Event]) -> None:
         for event in events:
             self._report(s.Happened(event))
+
+
+def _is_probe(record: r.Record) -> bool:
+    return isinstance(record, r.TftpError) and record.path.endswith(TFTP_PROBE)
 
 
 def _last_words(child: _Running) -> str:

@@ -43,6 +43,7 @@ from appliance.system.notify import notify
 _log = logging.getLogger("pxe-appliance")
 _STOP_SECONDS = 15.0
 _FILES = 4096
+_TURN = 100  # signals
 _START_SECONDS = 5.0
 
 
@@ -97,8 +98,12 @@ class Daemon:
 
     async def decide(self) -> None:
         """Take signals one by one until a requested stop is complete."""
+        taken = 0
         while not self.state.stopped:
             signal_seen = await self.queue.get()
+            taken += 1
+            if taken % _TURN == 0:
+                await asyncio.sleep(0)  # a full queue is taken from without a pause: let others work
             self.state, commands = step(self.state, signal_seen, Now(now(), monotonic()))
             for command in commands:
                 self.obey(command)

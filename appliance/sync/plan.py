@@ -68,6 +68,7 @@ class Desired:
     inventory: Inventory
     tree: Tree
     notes: tuple[str, ...] = ()  # what is worth saying and stops nothing
+    refusals: tuple[str, ...] = ()  # client classes that get no boot file, and why
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ class Plan:
             ],
             "releases": [{"ip": str(r.ip), "mac": str(r.mac)} for r in self.releases],
             "notes": list(self.desired.notes),
+            "refused_classes": list(self.desired.refusals),
         }
 
 

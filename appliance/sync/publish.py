@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from appliance.boot.firmware import Manifest, Selection
 from appliance.errors import SurroundingsError
 from appliance.paths import Paths
+from appliance.sync.handover import boot_of
+from appliance.sync.plan import Desired
 from appliance.system.files import make_directory, read_regular, write_atomic
 
 _LIMIT = 16 * 2**20  # the largest iPXE build known has about 2 MiB
@@ -55,6 +57,22 @@ def publish_binaries(paths: Paths, selection: Selection) -> list[str]:
 def published_files(paths: Paths, names: Mapping[int, str]) -> dict[str, str]:
     """The SHA-256 of the published binaries by name, empty where one is missing."""
     return {name: _digest(Path(paths.tftp) / name) for name in sorted(set(names.values()))}
+
+
+def missing_assets(paths: Paths, desired: Desired) -> Iterator[str]:
+    """A sentence for each file below /assets/ that a profile names and that is not there to be served."""
+    settings = desired.settings
+    if not settings.matchbox.builtin:
+        return
+    roots = [Path(paths.settle(settings.matchbox.data)) / "assets", Path(paths.images)]
+    used = {m.profile for m in desired.inventory.machines}
+    for profile in desired.inventory.profiles.values():
+        boot = boot_of(profile, "") if profile.name in used else None
+        for name in (boot.kernel, *boot.initrd) if boot else ():
+            local = name.removeprefix("/assets/")
+            if local != name and not any((root / local).is_file() for root in roots):
+                places = " or ".join(str(root / local) for root in roots)
+                yield f"profile {profile.name}: {name} is not there yet; put it at {places}"
 
 
 def _digest(path: Path) -> str:

@@ -19,7 +19,7 @@ from appliance.sync import apply, generations
 from appliance.sync.apply import AppliedPlan, ProvenPlan
 from appliance.sync.compose import Ingredients, compose
 from appliance.sync.plan import Desired, Plan, make_plan
-from appliance.sync.publish import found_binaries, publish_binaries
+from appliance.sync.publish import found_binaries, missing_assets, publish_binaries
 from appliance.system.files import exclusive_lock, read_regular
 from appliance.system.shipped import shipped_manifest, shipped_templates
 
@@ -73,7 +73,7 @@ def desire(paths: Paths) -> Desired:
     ignition = _small_files(Path(paths.ignition), _IGNITION_LIMIT, "")
     inventory = load_inventory(Path(paths.inventory), settings, ignition.keys())
     manifest = parse_manifest(shipped_manifest())
-    return compose(
+    desired = compose(
         Ingredients(
             paths=paths,
             settings=settings,
@@ -85,6 +85,7 @@ def desire(paths: Paths) -> Desired:
             selection=choose(manifest, found_binaries(manifest)),
         )
     )
+    return replace(desired, notes=tuple(missing_assets(paths, desired)))
 
 
 def observe(paths: Paths) -> tuple[int | None, Desired | None, str]:

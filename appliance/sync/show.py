@@ -20,6 +20,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     """The plan, one fact a line: `+` comes, `~` changes, `-` goes."""
     if plan.empty:
         yield "No changes: the current generation is what settings and inventory ask for."
+        yield from (f"note: {note}" for note in plan.desired.notes)
         return
     lines = [line for change in plan.changes for line in _change_lines(change)]
     yield from lines[:_LIMIT]
@@ -30,8 +31,9 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     yield ""
     counts = [f"{sum(c.action is a for c in plan.changes)} to {a.value}" for a in Action]
     yield f"Plan: {', '.join(counts)}. Activation: {_MEANS[plan.activation]}."
-    if plan.base is None or any(c.name == "boot.json" for c in plan.changes):
-        yield from (f"note: {note}" for note in plan.desired.notes)
+    yield from (f"note: {note}" for note in plan.desired.notes)
+    if any(c.name == "boot.json" for c in plan.changes):
+        yield from (f"note: {refusal}" for refusal in plan.desired.refusals)
 
 
 def _change_lines(change: Change) -> Iterator[str]:

@@ -16,7 +16,7 @@ from tests.netns.conftest import Segment
 pytestmark = pytest.mark.netns
 README = (Path(__file__).parents[2] / "README.md").read_text()
 _BLOCK = re.compile(
-    r"<!-- (?P<kind>session|file|edit)(?:: (?P<what>[^\n]*?))? -->(?:\n```\w+\n(?P<body>.*?)```)?", re.DOTALL
+    r"<!-- (?P<kind>session|file|edit|given)(?:: (?P<what>[^\n]*?))? -->(?:\n```\w+\n(?P<body>.*?)```)?", re.DOTALL
 )
 
 
@@ -68,6 +68,10 @@ def test_every_command_of_the_readme_says_what_is_written(segment: Segment, open
         for step in steps():
             if step.kind == "file":
                 (appliance.root / step.what.lstrip("/")).write_text(step.body)
+            elif step.kind == "given":
+                place = appliance.root / step.what.lstrip("/")
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(b"as an operator has it")
             elif step.kind == "edit":
                 old, new = step.what.split(" -> ")
                 assert old in rack.read_text()
