@@ -16,7 +16,9 @@ from tests.netns.conftest import Segment
 pytestmark = pytest.mark.netns
 README = (Path(__file__).parents[2] / "README.md").read_text()
 _BLOCK = re.compile(
-    r"<!-- (?P<kind>session|file|edit|given)(?:: (?P<what>[^\n]*?))? -->(?:\n```\w+\n(?P<body>.*?)```)?", re.DOTALL
+    r"<!-- (?P<kind>session|file|edit|given)(?:: (?P<what>[^\n]*?))? -->"
+    r"(?:\n```\w+\n(?P<body>.*?)```)?",
+    re.DOTALL,
 )
 
 
