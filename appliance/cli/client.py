@@ -44,6 +44,8 @@ def daemon_is_running(paths: Paths) -> bool:
         probe.settimeout(2)
         try:
             probe.connect(str(paths.control))
+        except PermissionError:
+            return True  # it is there; the question that follows says who may ask
         except OSError:
             return False
     return True

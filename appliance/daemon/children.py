@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -33,6 +34,7 @@ from appliance.system.files import make_directory
 POLL = 0.05  # seconds between looks at a log
 _QUIET = 6  # looks without a line after which an open exchange is closed
 _LAST_LINES = 40
+_log = logging.getLogger("pxe-appliance")
 _XIDS = 4096  # questions of our own that are remembered; an answer comes within seconds
 
 Report = Callable[[s.Signal], None]
@@ -135,6 +137,7 @@ class Children:
         child = _Running(process, LogFollower(log), correlator, errors)
         self._running[name] = child
         child.task = asyncio.create_task(self._attend(name, child), name=f"child {name}")
+        child.task.add_done_callback(lambda task: self._unattended(name, child, task))
 
     def follow(self, served: Served) -> None:
         """From now on, names come from this generation's machines."""
@@ -147,6 +150,18 @@ class Children:
             child.process.send_signal(number)
             if number is signal.SIGKILL:
                 child.process.send_signal(signal.SIGCONT)  # a stopped process dies all the same, but sooner
+
+    def _unattended(self, name: str, child: _Running, task: asyncio.Task[None]) -> None:
+        """A reader that failed is a bug of ours; its child must not live on unwatched."""
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        _log.error("the reader of %s failed: %r", name, error)
+        child.process.kill()
+        child.follower.close()
+        if self._running.get(name) is child:
+            del self._running[name]
+        self._report(s.ChildExited(name, child.process.wait(), f"its log could not be read: {error!r}"))
 
     async def _attend(self, name: str, child: _Running) -> None:
         """Read a child's log until it is gone and read to its end."""

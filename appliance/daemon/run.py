@@ -161,8 +161,9 @@ class Daemon:
             notify("READY=1", "STATUS=serving")
             failed = asyncio.create_task(_first_failure(tasks), name="failures")
             await asyncio.wait({decider, failed}, return_when=asyncio.FIRST_COMPLETED)
-            if failed.done():
-                failed.result()
+            for task in (decider, failed):
+                if task.done():
+                    task.result()
             return ExitCode.FINE
         finally:
             notify("STOPPING=1")

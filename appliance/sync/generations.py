@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.errors import OperatorError, SurroundingsError
+from appliance.errors import OperatorError, Refused, SurroundingsError
 from appliance.inventory.serialize import restore_inventory
 from appliance.paths import Paths
 from appliance.settings_parse import parse_settings
@@ -163,6 +163,10 @@ def load_generation(paths: Paths, number: int) -> Desired:
         try:
             content = read_regular(directory / path, _FILE_LIMIT)
             mode = (directory / path).stat().st_mode & 0o7777
+        except PermissionError as error:
+            raise Refused(
+                f"cannot read {path} of generation {number}: permission denied", hint="run it as root"
+            ) from error
         except (OSError, ValueError) as error:
             raise SurroundingsError(f"cannot read {path} of generation {number}: {error}") from error
         if hashlib.sha256(content).hexdigest() != digest:

@@ -193,9 +193,13 @@ def _proven_or_back(paths: Paths, applied: AppliedPlan, activate: Activate) -> P
         generations.make_current(paths, applied.previous)
         generations.discard(paths, applied.number)
         plan_back = make_plan(applied.number, applied.plan.desired, back)
-        activate(AppliedPlan(plan_back, applied.previous, None, ()))
+        after = ""
+        try:
+            activate(AppliedPlan(plan_back, applied.previous, None, ()))
+        except (NotProven, SurroundingsError) as again:
+            after = f"; that one does not prove itself either: {again.message}"
         raise NotProven(
-            f"rolled back to generation {applied.previous}: {error.message}", hint=error.hint
+            f"rolled back to generation {applied.previous}: {error.message}{after}", hint=error.hint
         ) from error
 
 

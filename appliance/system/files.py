@@ -125,8 +125,12 @@ def exclusive_lock(path: Path, *, wait: bool = True, purpose: str = "") -> Itera
         Refused: somebody holds it and `wait` is False.
     """
     make_directory(path.parent)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise SurroundingsError(f"cannot lock {path}: {error.strerror}", hint="run it as root") from error
+    try:
+        _own_fd_like(fd, path.parent)  # root's sync and the service's take turns on one file
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -326,6 +327,19 @@ def test_a_reload_cuts_no_transfer(appliance: Appliance, segment: Segment, clien
         appliance.run("sync", "--yes")
     reader.join(60)
     assert fetched == [expected]
+
+
+def test_two_hundred_machines_load_their_first_stage_at_once(
+    appliance: Appliance, segment: Segment, client: Client
+) -> None:
+    link = segment.links[0]
+    expected = (appliance.root / "var/lib/pxe-appliance/tftp/undionly.kpxe").read_bytes()
+
+    def fetch(_: int) -> bool:
+        return tftp_get(link.clients, link.client_address, link.address, "undionly.kpxe") == expected
+
+    with ThreadPoolExecutor(200) as pool:
+        assert sum(pool.map(fetch, range(200))) == 200
 
 
 def test_the_interface_may_come_late_and_go(open_tmp: Path, segment: Segment, client_on: ClientMaker) -> None:
