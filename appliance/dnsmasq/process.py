@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from appliance.errors import SurroundingsError
 from appliance.system.command import run
 
 DNSMASQ = "dnsmasq"
@@ -54,15 +53,3 @@ def check_syntax(configuration: Path) -> str:
         return ""
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     return lines[-1] if lines else f"dnsmasq --test exited with {done.rc}"
-
-
-def version() -> str:
-    """dnsmasq's own version word, such as 2.90.
-
-    Raises:
-        SurroundingsError: it is not installed, or says nothing that can be read.
-    """
-    words = run([DNSMASQ, "--version"], timeout=5).stdout.split()
-    if len(words) < 3 or words[:2] != ["Dnsmasq", "version"]:
-        raise SurroundingsError("cannot read the version of dnsmasq")
-    return words[2]

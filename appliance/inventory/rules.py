@@ -47,19 +47,6 @@ def judge(drafts: Drafts, settings: Settings, ignition_files: Collection[str]) -
     return Inventory(tuple(machines), MappingProxyType(dict(sorted(profiles.items()))))
 
 
-def vanishing(before: Inventory, after: Inventory) -> float:
-    """The share (0 to 1) of the reservations in `before` that `after` has no more.
-
-    A machine that keeps its name, or any of its MACs, has changed rather than vanished.
-    """
-    if not before.machines:
-        return 0.0
-    names = {machine.name for machine in after.machines}
-    macs = {mac for machine in after.machines for mac in machine.macs}
-    gone = sum(1 for m in before.machines if m.name not in names and macs.isdisjoint(m.macs))
-    return gone / len(before.machines)
-
-
 def _profiles(drafts: Drafts, ignition_files: Collection[str]) -> dict[str, Profile]:
     profiles: dict[str, Profile] = {}
     for row, profile in drafts.profiles:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from appliance.inventory.model import BootPolicy, ImageRef, Inventory, KernelRef, Machine, Profile
+from appliance.inventory.model import ImageRef, Inventory, KernelRef, Machine, Profile
 from appliance.matchbox.model import Boot, MachineBoot
 from appliance.matchbox.model import Profile as BootProfile
 from appliance.settings import NetworkSettings, Settings
@@ -116,11 +116,6 @@ def _machine_boot(
 
 def _profile(inventory: Inventory, machine: Machine) -> Profile | None:
     return inventory.profiles.get(machine.profile) if machine.profile else None
-
-
-def boots_disk(profile: Profile | None) -> bool:
-    """Whether a machine of this profile is always sent to its disk."""
-    return profile is not None and profile.boot is BootPolicy.DISK
 
 
 def _missing(args: list[str], wanted: list[str]) -> list[str]:

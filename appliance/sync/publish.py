@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from appliance.boot.firmware import Manifest, Selection
@@ -52,11 +52,6 @@ def publish_binaries(paths: Paths, selection: Selection) -> list[str]:
         write_atomic(target, content)
         written.append(chosen.file)
     return written
-
-
-def published_files(paths: Paths, names: Mapping[int, str]) -> dict[str, str]:
-    """The SHA-256 of the published binaries by name, empty where one is missing."""
-    return {name: _digest(Path(paths.tftp) / name) for name in sorted(set(names.values()))}
 
 
 def missing_assets(paths: Paths, desired: Desired) -> Iterator[str]:

@@ -131,7 +131,8 @@ class Dnsmasqs:
 
     def start(self, namespace: str, conf: Path, log: Path, *, ready: str) -> Dnsmasq:
         """Start with a configuration file; returns when the log holds `ready`."""
-        argv = ["ip", "netns", "exec", namespace, DNSMASQ, "--keep-in-foreground", f"--conf-file={conf}"]
+        argv = ["ip", "netns", "exec", namespace, DNSMASQ, "--keep-in-foreground", f"--conf-file={conf}",
+                "--user=root"]  # fmt: skip
         process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self._stack.callback(_end, process)
         running = Dnsmasq(process, log)

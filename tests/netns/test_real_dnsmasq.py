@@ -120,7 +120,6 @@ def serve(segment: Segment, dnsmasqs: Dnsmasqs, client_on: ClientMaker, open_tmp
                 hosts_path=str(hosts),
                 log_path=str(log),
                 boot_files=(everything() if full else selection()).boot_files,
-                run_as="root",
             )
         )
         running = dnsmasqs.start(segment.server, conf, log, ready=f"read {hosts}")
@@ -408,9 +407,7 @@ def test_tftp_serves_the_boot_files_and_nothing_outside(
     content = random.randbytes(70_000)
     (root / "undionly.kpxe").write_bytes(content)
     (open_tmp / "secret").write_text("x")
-    conf.write_text(
-        render_tftp([net], templates=TEMPLATES, tftp_root=str(root), log_path=str(log), run_as="root")
-    )
+    conf.write_text(render_tftp([net], templates=TEMPLATES, tftp_root=str(root), log_path=str(log)))
     running = dnsmasqs.start(segment.server, conf, log, ready="started, version")
     assert wire.tftp_get(link.clients, "172.0.1.21", "172.0.1.1", "undionly.kpxe") == content
     for name in ("nothing", "../secret", "/../secret", str(open_tmp / "secret")):

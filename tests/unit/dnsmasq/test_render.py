@@ -80,7 +80,7 @@ def test_a_line_that_dnsmasq_would_split_is_refused() -> None:
     "value", ["/run/a\ndhcp-script=/x", "/run/a b", "/run/a,b", '/run/"a"', "/run/a#b", "/run/a\\b", "", "/é"]
 )
 def test_a_value_that_could_become_a_directive_is_refused(value: str) -> None:
-    for argument in ("hosts_path", "log_path", "boot_url", "run_as", "run_group"):
+    for argument in ("hosts_path", "log_path", "boot_url"):
         with pytest.raises(OperatorError):
             conf(network(), **{argument: value})
     with pytest.raises(OperatorError):
@@ -100,10 +100,9 @@ def test_the_operators_lines_come_last() -> None:
     assert directives(text)[-1] == "dhcp-option=option:router,172.0.1.254"
 
 
-def test_user_and_group_only_when_given() -> None:
+def test_the_configuration_names_no_user() -> None:
+    """Who a child runs as is decided where it is started, so that one text serves every user."""
     assert not any(line.startswith(("user=", "group=")) for line in directives(conf(network())))
-    lines = directives(conf(network(), run_as="pxe", run_group="pxe"))
-    assert {"user=pxe", "group=pxe"} <= set(lines)
 
 
 def test_tftp_listens_on_every_network_once() -> None:

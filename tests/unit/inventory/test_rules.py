@@ -22,7 +22,7 @@ from appliance.inventory.parse import Drafts
 from appliance.inventory.parse_csv import read_csv
 from appliance.inventory.parse_json import read_json
 from appliance.inventory.parse_yaml import read_yaml
-from appliance.inventory.rules import judge, vanishing
+from appliance.inventory.rules import judge
 from appliance.settings_parse import parse_settings
 from appliance.toml_lines import read_toml
 
@@ -352,27 +352,3 @@ def test_labels_are_bounded(labels: str) -> None:
     _, problems = _judge(_machine(more=f"labels = {{ {labels} }}"))
     assert len(problems) == 1
     assert problems[0].startswith("a.toml:4: machine.node1.labels.")
-
-
-def _inventory(*machines: tuple[str, str]) -> Inventory:
-    return Inventory(
-        tuple(
-            Machine(Hostname(name), Hostname(name), (Mac(mac),), IPv4Address(f"10.0.0.{number + 2}"), "lab")
-            for number, (name, mac) in enumerate(machines)
-        )
-    )
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "share"),
-    [
-        ([], [("a", "1")], 0.0),
-        ([("a", "1")], [], 1.0),
-        ([("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")], [("a", "1"), ("b", "2"), ("c", "3")], 0.25),
-        ([("a", "1"), ("b", "2")], [("a", "9"), ("z", "2")], 0.0),
-        ([("a", "1"), ("b", "2")], [("c", "3"), ("d", "4")], 1.0),
-    ],
-    ids=["from nothing", "to nothing", "one of four", "new NIC and new name", "all others"],
-)
-def test_vanishing(before: list[tuple[str, str]], after: list[tuple[str, str]], share: float) -> None:
-    assert vanishing(_inventory(*before), _inventory(*after)) == share
