@@ -128,6 +128,17 @@ class Ladder:
         overdue = now - since > timedelta(seconds=DEADLINES[self.rung])
         return BootState.STUCK if overdue else BootState.BOOTING
 
+    def judged(self, now: datetime) -> Verdict | None:
+        """Why the boot does not go on, as far as is known at `now`; None while nothing is wrong."""
+        if self.verdict or self.state(now) is not BootState.STUCK or self.rung is None:
+            return self.verdict
+        expected = self.expected.value if self.expected else "more"
+        return Verdict(
+            "overdue",
+            f"stands on {self.rung.value} for more than {DEADLINES[self.rung]} s; {expected} should have come",
+            "look at the machine's console, and at pxe-appliance events --machine for what came last",
+        )
+
     def as_json(self) -> dict[str, object]:
         """Plain JSON, for keeping."""
         return {

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from appliance.addresses import Mac
 from appliance.boot.events import Event, EventKind
-from appliance.daemon.requests_seen import client_address
+from appliance.daemon.requests_seen import asker, client_address
 from appliance.daemon.served import Served
 
 LIMIT = 8192  # bytes of a report
@@ -47,11 +47,11 @@ def read_report(body: bytes, client: str, served: Served, at: datetime) -> Accep
         return Rejected(400, "the report is not JSON")
     if not isinstance(facts, dict) or not isinstance(facts.get("stage"), str):
         return Rejected(400, 'a report looks like {"stage": "done", "message": "…"}')
-    address = client_address(client)
-    machine = served.by_ip.get(address) if address else None
+    mac = _mac(facts.get("mac"))
+    machine = asker(client, served.by_mac.get(mac) if mac else None, served)
     if machine is None:
         return Rejected(403, f"{client} is not the address of a machine in the inventory")
-    if facts.get("mac") is not None and not _is_own(facts["mac"], machine.macs):
+    if facts.get("mac") is not None and mac not in machine.macs:
         return Rejected(403, f"the report names a MAC that is not {machine.name}'s")
     stage = facts["stage"][:64]
     kind = EventKind.DONE if stage in _FINAL else EventKind.REPORT
@@ -60,13 +60,19 @@ def read_report(body: bytes, client: str, served: Served, at: datetime) -> Accep
     if isinstance(more, Mapping):
         detail |= {str(k)[:32]: str(v)[:_TEXT] for k, v in list(more.items())[:16] if k not in detail}
     event = Event(
-        at, kind, str(machine.name), machine.mac, address, machine.network, MappingProxyType(detail)
+        at,
+        kind,
+        str(machine.name),
+        machine.mac,
+        client_address(client),
+        machine.network,
+        MappingProxyType(detail),
     )
     return Accepted(event, installed=stage == "installed")
 
 
-def _is_own(raw: object, macs: tuple[Mac, ...]) -> bool:
+def _mac(raw: object) -> Mac | None:
     try:
-        return isinstance(raw, str) and Mac.parse(raw) in macs
+        return Mac.parse(raw) if isinstance(raw, str) else None
     except ValueError:
-        return False
+        return None

@@ -11,6 +11,7 @@ from appliance.daemon.served import Served
 from appliance.inventory.model import Machine
 from appliance.matchbox.model import Boot
 from appliance.matchbox.request import RequestKind, RequestRecord
+from appliance.settings import NetworkMode
 from appliance.sync.handover import boot_of, machine_url
 
 _FIRST_STAGES = "/assets/ipxe/"
@@ -58,10 +59,25 @@ def event_of(record: RequestRecord, served: Served, at: datetime, *, to_disk: bo
 
 
 def machine_of(record: RequestRecord, served: Served) -> Machine | None:
-    """The machine that asked: whose address it came from, else who it says it is."""
-    address = client_address(record.client)
-    at_address = served.by_ip.get(address) if address else None
-    return at_address or (served.machines.get(record.machine) if record.machine else None)
+    """The machine that asked, as far as that can be known."""
+    claimed = served.machines.get(record.machine) if record.machine else None
+    return asker(record.client, claimed, served)
+
+
+def asker(client: str, claimed: Machine | None, served: Served) -> Machine | None:
+    """The machine behind a peer's address.
+
+    Where we give the addresses, an address is a reservation, and what a request says of itself counts
+    for nothing. Where another server gives them, the claim is all there is.
+    """
+    address = client_address(client)
+    if address is None:
+        return None
+    if (at_address := served.by_ip.get(address)) is not None:
+        return at_address
+    network = served.settings.networks.get(claimed.network) if claimed else None
+    by_another = network is not None and network.mode is NetworkMode.PROXY and address in network.subnet
+    return claimed if by_another else None
 
 
 def client_address(text: str) -> IPv4Address | None:

@@ -115,7 +115,7 @@ def ladder_state(state: State, machine: Machine, now: datetime) -> str:
 def _machine_row(state: State, machine: Machine, now: datetime) -> dict[str, object]:
     ladder = state.ladders.get(str(machine.name), Ladder())
     profile = state.served.inventory.profiles.get(machine.profile or "")
-    verdict = ladder.verdict
+    verdict = ladder.judged(now)
     return {
         "name": str(machine.name),
         "macs": [str(m) for m in machine.macs],
