@@ -132,10 +132,10 @@ class Ladder:
         """Why the boot does not go on, as far as is known at `now`; None while nothing is wrong."""
         if self.verdict or self.state(now) is not BootState.STUCK or self.rung is None:
             return self.verdict
-        expected = self.expected.value if self.expected else "more"
+        next_one = self.expected.value if self.expected else "more"
         return Verdict(
             "overdue",
-            f"stands on {self.rung.value} for more than {DEADLINES[self.rung]} s; {expected} should have come",
+            f"on {self.rung.value} for more than {DEADLINES[self.rung]} s; {next_one} should have come",
             "look at the machine's console, and at pxe-appliance events --machine for what came last",
         )
 
