@@ -74,10 +74,7 @@ def ask(
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise not_running(paths) from error
     except PermissionError as error:
-        raise SurroundingsError(
-            f"cannot ask the daemon: permission denied on {paths.control}",
-            hint="run it as root, or as a member of the group that owns the socket",
-        ) from error
+        raise _not_for_us(paths) from error
     except (OSError, http.client.HTTPException) as error:
         raise SurroundingsError(f"the daemon did not answer: {error!r}") from error
     finally:
@@ -98,6 +95,8 @@ def stream(paths: Paths, target: str) -> Iterator[str]:
             yield line.decode(errors="replace").rstrip("\n")
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise not_running(paths) from error
+    except PermissionError as error:
+        raise _not_for_us(paths) from error
     except (OSError, http.client.HTTPException) as error:
         raise SurroundingsError(f"the daemon went away: {error!r}") from error
     finally:
@@ -109,6 +108,13 @@ def not_running(paths: Paths) -> SurroundingsError:
     return SurroundingsError(
         f"the daemon is not running: nobody listens on {paths.control}",
         hint="systemctl start pxe-appliance, or pxe-appliance serve in the foreground",
+    )
+
+
+def _not_for_us(paths: Paths) -> SurroundingsError:
+    return SurroundingsError(
+        f"cannot ask the daemon: permission denied on {paths.control}",
+        hint="run it as root, or as a member of the group that owns the socket",
     )
 
 

@@ -16,7 +16,7 @@ from appliance.cli import init as init_command
 from appliance.cli import lab as lab_command
 from appliance.cli import listings, serving, syncing
 from appliance.cli.common import ROOT_VARIABLE, Output, Session, report_error, session_paths, stderr_console
-from appliance.errors import ApplianceError, ExitCode
+from appliance.errors import ApplianceError, ExitCode, SurroundingsError
 
 app = typer.Typer(
     name="pxe-appliance",
@@ -206,6 +206,10 @@ def main() -> None:
         sys.exit(ExitCode.FINE)
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:  # what no command expected of the host it runs on
+        place = f"{error.filename}: " if error.filename else ""
+        hint = "run it as root" if isinstance(error, PermissionError) else ""
+        sys.exit(report_error(SurroundingsError(f"{place}{error.strerror or error}", hint=hint)))
     except Exception as error:  # noqa: BLE001 - the program's border: a bug of ours, said as such
         console = stderr_console()
         console.print(f"internal error: {type(error).__name__}: {error}", markup=False)

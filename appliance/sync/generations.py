@@ -69,6 +69,8 @@ def current_id(paths: Paths) -> int | None:
         target = link.readlink()
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise Refused(f"cannot read {link}: permission denied", hint="run it as root") from error
     except OSError as error:
         raise SurroundingsError(f"cannot read {link}: it is not the link that sync makes") from error
     if target.parent.name != "generations" or not target.name.isdigit():

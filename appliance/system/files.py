@@ -28,16 +28,23 @@ def fsync_directory(directory: Path) -> None:
 
 
 def make_directory(directory: Path, mode: int = 0o755) -> None:
-    """Create `directory` and its parents where missing, durable, owned like the nearest existing parent."""
-    if directory.is_dir():
-        return
-    parent = directory.parent
-    make_directory(parent, 0o755)
-    with contextlib.suppress(FileExistsError):
-        directory.mkdir(mode=mode)
-    directory.chmod(mode)
-    _own_like(directory, parent)
-    fsync_directory(parent)
+    """Create `directory` and its parents where missing, durable, owned like the nearest existing parent.
+
+    Raises:
+        SurroundingsError: it cannot be made.
+    """
+    try:
+        if directory.is_dir():
+            return
+        parent = directory.parent
+        make_directory(parent, 0o755)
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir(mode=mode)
+        directory.chmod(mode)
+        _own_like(directory, parent)
+        fsync_directory(parent)
+    except OSError as error:
+        raise SurroundingsError(f"cannot make {directory}: {error.strerror}", hint=_hint(error)) from error
 
 
 def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
@@ -53,7 +60,7 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise SurroundingsError(f"cannot write {path}: {error.strerror}") from error
+        raise SurroundingsError(f"cannot write {path}: {error.strerror}", hint=_hint(error)) from error
 
 
 def write_tree(directory: Path, tree: Tree) -> None:
@@ -79,7 +86,7 @@ def write_tree(directory: Path, tree: Tree) -> None:
             fsync_directory(folder)
         fsync_directory(directory.parent)
     except OSError as error:
-        raise SurroundingsError(f"cannot write {directory}: {error.strerror}") from error
+        raise SurroundingsError(f"cannot write {directory}: {error.strerror}", hint=_hint(error)) from error
 
 
 def point_symlink(link: Path, target: str) -> None:
@@ -128,7 +135,7 @@ def exclusive_lock(path: Path, *, wait: bool = True, purpose: str = "") -> Itera
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
-        raise SurroundingsError(f"cannot lock {path}: {error.strerror}", hint="run it as root") from error
+        raise SurroundingsError(f"cannot lock {path}: {error.strerror}", hint=_hint(error)) from error
     try:
         _own_fd_like(fd, path.parent)  # root's sync and the service's take turns on one file
         try:
@@ -141,6 +148,10 @@ def exclusive_lock(path: Path, *, wait: bool = True, purpose: str = "") -> Itera
         yield
     finally:
         os.close(fd)
+
+
+def _hint(error: OSError) -> str:
+    return "run it as root" if isinstance(error, PermissionError) else ""
 
 
 def _write_new(path: Path, content: bytes, mode: int) -> None:
