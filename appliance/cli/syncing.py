@@ -53,7 +53,7 @@ def list_generations(paths: Paths, *, output: Output) -> None:
         (
             f"{m.id}{' *' if m.id == current else ''}",
             m.at,
-            "yes" if m.proven else "no",
+            "yes" if m.proven else "taken back" if m.rejected else "no",
             m.who,
             m.why,
             m.summary,

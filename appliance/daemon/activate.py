@@ -42,13 +42,17 @@ class _Collected:
     """What a child said while it was being watched."""
 
     ready_when: type[r.HostsRead] | type[r.Started]
+    ended_pid: int | None = None
     rejected: list[str] = field(default_factory=list)
     read: asyncio.Event = field(default_factory=asyncio.Event)
     progress: asyncio.Event = field(default_factory=asyncio.Event)
     offered: dict[int, str] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
+    ignored: set[int] = field(default_factory=set)
 
-    def see(self, record: r.Record) -> None:
+    def see(self, record: r.Record, pid: int) -> None:
+        if pid == self.ended_pid:
+            return  # what the process before it had to say, read a moment late
         match record:
             case r.HostsRejected(reason, line, path):
                 self.rejected.append(f"line {line} of {path}: {reason}")
@@ -63,6 +67,8 @@ class _Collected:
                 self.progress.set()
             case r.Ignored(xid=int(xid)) | r.NoAddress(xid=int(xid)):
                 self.refused[xid] = record.note
+                if isinstance(record, r.Ignored):
+                    self.ignored.add(xid)
                 self.progress.set()
 
 
@@ -80,35 +86,58 @@ class Activator:
         Raises:
             NotProven: a child rejected something, did not come back, or does not offer what it should.
         """
-        plan = applied.plan
-        before = self.state().children
+        try:
+            return await self._activate(applied, adopt)
+        except OSError as error:  # the interface went away in the middle of it
+            raise NotProven(f"the exchange failed: {error}") from error
+
+    async def _activate(self, applied: AppliedPlan, adopt: s.Adopted) -> ProvenPlan:
+        plan, before = applied.plan, self.state()
         self.children.follow(adopt.served)
         patience = SETTLE + _PER_MACHINE * len(adopt.served.machines)
-        running = {n for n, c in before.items() if c.phase is Phase.SERVING}
+        running = {n for n, c in before.children.items() if c.phase is Phase.SERVING}
+        if before.served.id not in {plan.base, applied.number}:
+            running = set()  # the plan starts from a generation that they do not run: none of them has it
         reloads = [n for n, need in plan.activations.items() if need is Activation.RELOAD and n in running]
         restarts = [n for n in adopt.served.children() if n not in reloads and _needs_start(plan, n, running)]
         evidence = [await self._reload(name, patience) for name in reloads]
-        watched = {name: _Collected(_ready_word(name)) for name in restarts}
+        evidence += await self._restart(restarts, adopt, patience)
+        evidence += await self._release(plan)
+        if reloads or restarts or not adopt.served.proven:
+            evidence += await self._ask(plan, adopt)
+        return ProvenPlan(applied, tuple(evidence))
+
+    async def _restart(self, names: list[str], adopt: s.Adopted, patience: float) -> list[str]:
+        """Adopt the generation, which starts and stops children, and start anew those that have to be."""
+        before, pids = self.state().children, self.children.pids
+        watched = {name: _Collected(_ready_word(name), pids.get(name)) for name in names}
         with contextlib.ExitStack() as stack:
             for name, seen in watched.items():
                 stack.enter_context(self.children.watching(name, seen.see))
             self.report(adopt)
-            for name in restarts:
+            for name in names:
                 # One that is still starting may have read the generation before: it starts again too.
                 if name in before and before[name].phase is not Phase.STOPPED:
                     self.report(s.RestartChild(name))
-            for name, seen in watched.items():
-                evidence.append(await _taken_up(name, seen, patience))
-        evidence += await self._release(plan)
-        evidence += await self._ask(plan, adopt)
-        return ProvenPlan(applied, tuple(evidence))
+            return [await self._taken_up(name, seen, patience) for name, seen in watched.items()]
 
     async def _reload(self, name: str, patience: float) -> str:
         seen = _Collected(_ready_word(name))
         with self.children.watching(name, seen.see):
             self.report(s.ChildDeaf(name, patience))
             self.children.signal(name, signal.SIGHUP)
-            return await _taken_up(name, seen, patience)
+            return await self._taken_up(name, seen, patience)
+
+    async def _taken_up(self, name: str, seen: _Collected, patience: float) -> str:
+        """Wait until a child has read its files; then it must not have rejected any of them."""
+        try:
+            await asyncio.wait_for(seen.read.wait(), patience)
+        except TimeoutError:
+            said = "; ".join(seen.rejected) or self.state().last_words.get(name) or "it says nothing"
+            raise NotProven(f"{name} did not take up the change within {patience:.0f} s: {said}") from None
+        if seen.rejected:
+            raise NotProven(f"{name} rejected what it was given: {'; '.join(seen.rejected[:5])}")
+        return f"{name}: dnsmasq took it up and rejected nothing"
 
     async def _release(self, plan: Plan) -> list[str]:
         evidence = []
@@ -137,10 +166,10 @@ class Activator:
                 why = f"{network.interface} is not there, not up or without {network.address}"
                 evidence.append(f"{network.name}: no exchange was tried, {why}")
                 continue
-            evidence.append(await self._exchange(network, machines))
+            evidence.append(await self._exchange(plan, network, machines))
         return evidence
 
-    async def _exchange(self, network: NetworkSettings, machines: list[Machine]) -> str:
+    async def _exchange(self, plan: Plan, network: NetworkSettings, machines: list[Machine]) -> str:
         seen = _Collected(r.HostsRead)
         waiting = {machine.mac: machine for machine in machines}
         asked: dict[int, Mac] = {}
@@ -157,7 +186,19 @@ class Activator:
                         del waiting[machine.mac]
                 if not waiting:
                     return f"{network.name}: {len(machines)} machines asked for, each was offered its address"
-        missing = ", ".join(f"{m.name} ({m.mac}, {m.ip})" for m in waiting.values())
+        changed = _changed(plan)
+        heard = {asked[xid] for xid in seen.offered.keys() | seen.refused.keys() if xid in asked}
+        ignored = {asked[xid] for xid in seen.ignored if xid in asked}
+        failed = [
+            m for mac, m in waiting.items() if str(m.name) in changed or mac in ignored or mac not in heard
+        ]
+        if not failed:
+            # Anybody on the wire can have an unchanged machine's address disabled by a forged DECLINE.
+            quiet = ", ".join(f"{m.name} ({m.ip})" for m in waiting.values())
+            return (
+                f"{network.name}: every changed machine was offered its address; not so, unchanged, {quiet}"
+            )
+        missing = ", ".join(f"{m.name} ({m.mac}, {m.ip})" for m in failed)
         notes = {note for xid, note in seen.refused.items() if xid in asked}
         raise NotProven(
             f"dnsmasq does not offer what it should to {missing}"
@@ -187,27 +228,19 @@ def _needs_start(plan: Plan, name: str, running: set[str]) -> bool:
 
 
 def _worth_asking(plan: Plan, network: NetworkSettings, machines: Iterable[Machine]) -> list[Machine]:
-    changed = {c.name for c in plan.changes if c.kind == "machine" and c.action is not Action.REMOVE}
+    changed = _changed(plan)
     ours = [m for m in machines if m.network == network.name]
     moved = [m for m in ours if str(m.name) in changed][:_ASKED]
     return moved + [m for m in ours if str(m.name) not in changed][:1]
 
 
+def _changed(plan: Plan) -> set[str]:
+    return {c.name for c in plan.changes if c.kind == "machine" and c.action is not Action.REMOVE}
+
+
 def _answered(seen: _Collected, asked: dict[int, Mac], waiting: dict[Mac, Machine]) -> bool:
     answered = {asked[xid] for xid in seen.offered.keys() | seen.refused.keys() if xid in asked}
     return waiting.keys() <= answered
-
-
-async def _taken_up(name: str, seen: _Collected, patience: float) -> str:
-    """Wait until a child has read its files; then it must not have rejected any of them."""
-    try:
-        await asyncio.wait_for(seen.read.wait(), patience)
-    except TimeoutError:
-        said = "; ".join(seen.rejected) or "it says nothing"
-        raise NotProven(f"{name} did not take up the change within {patience:.0f} s: {said}") from None
-    if seen.rejected:
-        raise NotProven(f"{name} rejected what it was given: {'; '.join(seen.rejected[:5])}")
-    return f"{name}: dnsmasq took it up and rejected nothing"
 
 
 async def _heard(seen: _Collected, done: Callable[[], bool], seconds: float) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from pathlib import Path
 from types import MappingProxyType
 
 from appliance.daemon.served import Served
@@ -10,6 +12,37 @@ from appliance.daemon.signals import Adopted
 from appliance.errors import SurroundingsError
 from appliance.paths import Paths
 from appliance.sync import generations
+from appliance.sync.generations import Manifest
+from appliance.system.files import exclusive_lock
+
+
+def generation_to_serve(paths: Paths) -> tuple[Adopted | None, Manifest | None]:
+    """What a daemon that starts has to serve; makes it the current one.
+
+    The current generation where it is proven and intact. Where it is not (a crash between the change and
+    its proof, a sync without a daemon, a damaged disk), the newest one that is; the sync that follows
+    brings the change again and proves it. With none proven yet, the current one.
+
+    Returns:
+        the generation, None when there is none that can be read; and the manifest of an unproven one that
+        was left for it, whose words belong to the change.
+    """
+    with exclusive_lock(Path(paths.lock), purpose="sync"):
+        current = generations.current_id(paths)
+        if current is None:
+            return None, None
+        left = None
+        with contextlib.suppress(SurroundingsError):
+            adopted, left = adopted_generation(paths), generations.read_manifest(paths, current)
+            if left.proven:
+                return adopted, None
+        proven = generations.newest_proven(paths)
+        if proven is not None:
+            generations.make_current(paths, proven[0])
+            return adopted_generation(paths), left
+        with contextlib.suppress(SurroundingsError):
+            return adopted_generation(paths), None
+        return None, None
 
 
 def adopted_generation(paths: Paths) -> Adopted | None:

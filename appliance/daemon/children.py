@@ -38,7 +38,7 @@ _log = logging.getLogger("pxe-appliance")
 _XIDS = 4096  # questions of our own that are remembered; an answer comes within seconds
 
 Report = Callable[[s.Signal], None]
-Watcher = Callable[[r.Record], None]
+Watcher = Callable[[r.Record, int], None]  # with the process id of the child that said it
 
 
 @dataclass(slots=True)
@@ -177,8 +177,7 @@ class Children:
                 self._happened(child.correlator.flush(now()))
             if ended and not lines:
                 break
-            if child.follower.size > ROTATE_AT:
-                child.follower.rotate()
+            if child.follower.size > ROTATE_AT and child.follower.rotate():
                 child.process.send_signal(signal.SIGUSR2)
             if not lines:
                 await asyncio.sleep(POLL)
@@ -194,12 +193,14 @@ class Children:
         """Take in one line; whether it shows that the child deals with packets."""
         record = parse(line)
         for watcher in self._watchers.get(name, ()):
-            watcher(record)
+            watcher(record, child.process.pid)
         match record:
             case r.HostsRead():
                 self._report(s.ChildReady(name))
             case r.Started() if name == "tftp":
                 self._report(s.ChildReady(name))
+            case r.AddressDisabled():
+                self._report(s.AddressDisabled(name))
             case r.StartFailed() | r.Unrecognised() | r.HostsRejected() | r.CannotRead():
                 child.last.append(line)
         xid = getattr(record, "xid", None)

@@ -7,7 +7,7 @@ VLAN can.
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Protocol
@@ -33,7 +33,7 @@ class Readings(Protocol):
     def machine(self, name: str) -> dict[str, object] | None: ...
     def leases(self) -> list[dict[str, object]]: ...
     async def events(self, *, limit: int, machine: str | None) -> list[str]: ...
-    def subscribe(self) -> asyncio.Queue[str]: ...
+    def subscribe(self, machine: str | None = None) -> asyncio.Queue[str]: ...
     def unsubscribe(self, queue: asyncio.Queue[str]) -> None: ...
 
 
@@ -43,6 +43,8 @@ class Actions(Protocol):
     async def sync(self, request: Request) -> dict[str, object]: ...
     async def reinstall(self, name: str) -> None: ...
 
+
+_READ_SECONDS = 30.0  # that a listener may take for one line
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -64,7 +66,9 @@ def control_app(readings: Readings, actions: Actions) -> web.Application:
     return app
 
 
-def add_readings(app: web.Application, readings: Readings) -> None:
+def add_readings(
+    app: web.Application, readings: Readings, *, followers: int = 256, most_events: int = 10_000
+) -> None:
     """The read-only listings; the same on the control socket and on the PXE address."""
 
     async def status(_: web.Request) -> web.Response:
@@ -82,32 +86,56 @@ def add_readings(app: web.Application, readings: Readings) -> None:
     async def leases(_: web.Request) -> web.Response:
         return web.json_response(readings.leases())
 
-    async def events(request: web.Request) -> web.StreamResponse:
-        limit = min(_number(request.query.get("limit", "200")), 10_000)
-        name = request.query.get("machine")
-        follow = request.query.get("follow") == "1"
-        queue = readings.subscribe() if follow else None
-        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        await response.prepare(request)
-        try:
-            for line in await readings.events(limit=limit, machine=name):
-                await response.write(line.encode() + b"\n")
-            while queue is not None:
-                line = await queue.get()
-                if name is None or json.loads(line)["machine"] == name:
-                    await response.write(line.encode() + b"\n")
-        except ConnectionError:
-            pass
-        finally:
-            if queue is not None:
-                readings.unsubscribe(queue)
-        return response
-
     app.router.add_get("/v1/status", status)
     app.router.add_get("/v1/machines", machines)
     app.router.add_get("/v1/machines/{name}", machine)
     app.router.add_get("/v1/leases", leases)
-    app.router.add_get("/v1/events", events)
+    app.router.add_get("/v1/events", EventStream(readings, followers, most_events).answer)
+
+
+class EventStream:
+    """`/v1/events`: what happened, a JSON object a line; with `follow=1`, also what happens from now on."""
+
+    def __init__(self, readings: Readings, followers: int, most_events: int) -> None:
+        """At most so many may follow at a time, and ask for so many of the past."""
+        self._readings = readings
+        self._room = followers
+        self._most = most_events
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """One request for events."""
+        limit = min(_number(request.query.get("limit", "200")), self._most)
+        machine = request.query.get("machine")
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        if request.query.get("follow") != "1":
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                await self._past(request, response, limit, machine)
+            return response
+        if self._room <= 0:
+            return web.Response(status=503, text="too many follow the events already\n")
+        self._room -= 1
+        queue = self._readings.subscribe(machine)
+        try:
+            with contextlib.suppress(ConnectionError, TimeoutError):  # gone, or does not read
+                await self._past(request, response, limit, machine)
+                while True:
+                    await _write(response, await queue.get())
+        finally:
+            self._room += 1
+            self._readings.unsubscribe(queue)
+        return response
+
+    async def _past(
+        self, request: web.Request, response: web.StreamResponse, limit: int, machine: str | None
+    ) -> None:
+        await response.prepare(request)
+        for line in await self._readings.events(limit=limit, machine=machine):
+            await _write(response, line)
+
+
+async def _write(response: web.StreamResponse, line: str) -> None:
+    async with asyncio.timeout(_READ_SECONDS):
+        await response.write(line.encode() + b"\n")
 
 
 def error_json(error: ApplianceError) -> dict[str, object]:
@@ -155,6 +183,6 @@ def _sync_request(body: dict[str, object]) -> Request:
 
 
 def _number(text: str) -> int:
-    if not text.isdigit():
-        raise SurroundingsError(f"{text!r} is not a number")
+    if not text.isdecimal() or len(text) > 9:
+        raise SurroundingsError(f"{text[:20]!r} is not a number")
     return int(text)

@@ -24,6 +24,7 @@ class LogFollower:
     _fd: int | None = None
     _inode: int = 0
     _rest: bytes = b""
+    _torn: bool = False  # the line that comes next has lost its beginning
     skipped: int = field(default=0)
 
     def read(self) -> list[str]:
@@ -39,21 +40,32 @@ class LogFollower:
         """Bytes in the file that is being followed."""
         return os.fstat(self._fd).st_size if self._fd is not None else 0
 
-    def rotate(self) -> None:
-        """Move the file aside; dnsmasq starts a new one when it gets SIGUSR2. One old file is kept."""
+    def rotate(self) -> bool:
+        """Move the file aside; dnsmasq starts a new one when it gets SIGUSR2. One old file is kept.
+
+        False when the file that is being followed has been moved already: a busy or hung child is slow to
+        start the new one, and that one must not be moved before it is read.
+        """
+        if self._fd is None or self._inode_now() != self._inode:
+            return False
         self.path.replace(self.path.with_name(self.path.name + ".1"))
+        return True
 
     def close(self) -> None:
         """Let go of the file."""
         if self._fd is not None:
             os.close(self._fd)
-        self._fd, self._rest = None, b""
+        self._fd, self._rest, self._torn = None, b"", False
 
     def _rotated(self) -> bool:
+        return self._fd is not None and self._inode_now() not in (None, self._inode)
+
+    def _inode_now(self) -> int | None:
+        """Of the file that has the name at this moment."""
         try:
-            return self._fd is not None and self.path.stat().st_ino != self._inode
+            return self.path.stat().st_ino
         except FileNotFoundError:
-            return False
+            return None
 
     def _drain(self) -> list[str]:
         if self._fd is None and not self._open():
@@ -63,10 +75,13 @@ class LogFollower:
         if unread > BACKLOG_LIMIT:
             self.skipped += unread - CHUNK
             os.lseek(self._fd, -CHUNK, os.SEEK_END)
-            self._rest = b""
+            self._rest, self._torn = b"", True
         *complete, self._rest = (self._rest + os.read(self._fd, CHUNK)).split(b"\n")
+        if complete and self._torn:  # the tail of a line could read as a line of its own
+            del complete[0]
+            self._torn = False
         if len(self._rest) > LINE_LIMIT:
-            self._rest = b""
+            self._rest, self._torn = b"", True
         return [line[:LINE_LIMIT].decode(errors="replace") for line in complete]
 
     def _open(self) -> bool:

@@ -1,19 +1,26 @@
 """What outlives a restart: the newest events, and how far each machine has come. SQLite, bounded.
 
-Everything in here is a convenience: a lost or damaged file is set aside and begun anew, and never keeps the
-wire from being served.
+Everything in here is a convenience: a damaged file is set aside and begun anew, a full or read-only disk
+means a history in memory, and neither keeps the wire from being served.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from appliance.system.files import make_directory
 
 EVENTS_KEPT = 100_000
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_log = logging.getLogger("pxe-appliance")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS event (id INTEGER PRIMARY KEY, machine TEXT, body TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS event_machine ON event (machine, id);
@@ -26,18 +33,26 @@ class History:
     """One open history file. Used from one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create `path`; a damaged file is kept beside it as `history.db.damaged`."""
-        make_directory(path.parent)
-        try:
-            self._db = _open(path)
-        except sqlite3.DatabaseError:
-            path.replace(path.with_name(path.name + ".damaged"))
-            for tail in ("-wal", "-shm"):
-                path.with_name(path.name + tail).unlink(missing_ok=True)
-            self._db = _open(path)
+        """Open or create `path`; a damaged file is kept beside it as `history.db.damaged`.
 
-    def append(self, events: Iterable[tuple[str | None, str]], ladders: Mapping[str, str]) -> None:
-        """Keep events (machine, JSON text) and ladders (machine to JSON text) in one transaction."""
+        One that is whole and cannot be written is read into memory, and what happens is kept there.
+        """
+        make_directory(path.parent)
+        self._db = _opened(path)
+
+    def append(
+        self,
+        events: Iterable[tuple[str | None, str]] = (),
+        ladders: Mapping[str, str] = _NOTHING,
+        installed: Mapping[str, str | None] = _NOTHING,
+    ) -> None:
+        """Keep all of it in one transaction.
+
+        Args:
+            events: machine and JSON text.
+            ladders: JSON text by machine.
+            installed: when a machine was installed (RFC 3339) by its name; None to forget it.
+        """
         with self._db:
             self._db.executemany("INSERT INTO event (machine, body) VALUES (?, ?)", events)
             self._db.executemany("INSERT OR REPLACE INTO ladder VALUES (?, ?)", ladders.items())
@@ -45,11 +60,7 @@ class History:
                 "DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - ?",
                 (EVENTS_KEPT,),
             )
-
-    def set_installed(self, changes: Mapping[str, str | None]) -> None:
-        """Keep when machines were installed (RFC 3339), or forget it (None)."""
-        with self._db:
-            for machine, at in changes.items():
+            for machine, at in installed.items():
                 self._db.execute("DELETE FROM installed WHERE machine = ?", (machine,))
                 if at is not None:
                     self._db.execute("INSERT INTO installed VALUES (?, ?)", (machine, at))
@@ -57,11 +68,6 @@ class History:
     def installed(self) -> dict[str, str]:
         """When each installed machine said so, RFC 3339."""
         return dict(self._db.execute("SELECT machine, at FROM installed"))
-
-    def forget(self, machines: Iterable[str]) -> None:
-        """Drop the ladders of machines that are no longer in the inventory."""
-        with self._db:
-            self._db.executemany("DELETE FROM ladder WHERE machine = ?", [(m,) for m in machines])
 
     def ladders(self) -> dict[str, object]:
         """Every machine's ladder as parsed JSON."""
@@ -81,11 +87,52 @@ class History:
         self._db.close()
 
 
+def _opened(path: Path) -> sqlite3.Connection:
+    try:
+        return _open(path)
+    except sqlite3.DatabaseError as error:
+        damaged = error.sqlite_errorcode & 0xFF in _DAMAGED  # the low byte of an extended code
+        if damaged and _set_aside(path):
+            _log.error("the history was damaged and is begun anew: %s", error)
+            return _opened(path)
+        _log.error("cannot write the history, it is kept in memory until the next start: %s", error)
+        return _in_memory(path)
+
+
 def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, check_same_thread=False, timeout=5)
-    # WAL with NORMAL loses at most the last moments at a power cut and never the file.
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=NORMAL")
-    db.executescript(_SCHEMA)
-    db.execute("SELECT count(*) FROM ladder").fetchone()
+    try:
+        # WAL with NORMAL loses at most the last moments at a power cut and never the file.
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.executescript(_SCHEMA)
+        if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+            damage = sqlite3.DatabaseError("pages are damaged")
+            damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise damage
+    except sqlite3.Error:
+        db.close()
+        raise
     return db
+
+
+def _set_aside(path: Path) -> bool:
+    try:
+        path.replace(path.with_name(path.name + ".damaged"))
+        for tail in ("-wal", "-shm"):
+            path.with_name(path.name + tail).unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
+
+
+def _in_memory(path: Path) -> sqlite3.Connection:
+    memory = sqlite3.connect(":memory:", check_same_thread=False)
+    for how in ("mode=ro", "immutable=1"):  # the first sees the write-ahead log too, where it can be mapped
+        with contextlib.suppress(sqlite3.Error):
+            kept = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)
+            with contextlib.closing(kept):
+                kept.backup(memory)
+            break
+    memory.executescript(_SCHEMA)
+    return memory

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address
 
 import aiohttp
 
@@ -14,6 +16,7 @@ from appliance.daemon.children import Children
 from appliance.daemon.state import State
 from appliance.dnsmasq.speak import TFTP_PROBE, new_xid, probe_mac, send_probe, tftp_answers
 from appliance.system.clock import monotonic
+from appliance.system.command import cpu_nanoseconds
 from appliance.system.network import interface_state
 from appliance.system.notify import notify, watchdog_seconds
 
@@ -21,6 +24,7 @@ BEAT = 0.25
 _INTERFACES_EVERY = 1.0
 _ENDPOINT_EVERY = 15.0
 _TFTP_PATIENCE = 1.0
+_TFTP_BUSY = 60.0
 _log = logging.getLogger("pxe-appliance")
 
 
@@ -34,6 +38,9 @@ class Pulse:
         self._report = report
         self._state = state
         self._mac = probe_mac()
+        self._answered_at = monotonic()
+        # Signs of life must not wait behind a sync or a slow disk in the loop's own threads.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="probe")
         self._asking: set[asyncio.Task[None]] = set()
 
     async def beat(self) -> None:
@@ -53,7 +60,8 @@ class Pulse:
     def look(self) -> None:
         """Report the state of every network's interface."""
         for network in self._state().served.settings.networks.values():
-            self._report(s.InterfaceSeen(network.name, interface_state(network.interface)))
+            with contextlib.suppress(OSError):  # nothing known is not the same as gone
+                self._report(s.InterfaceSeen(network.name, interface_state(network.interface)))
 
     def probe(self, name: str) -> None:
         """Ask a child for a sign of life; the answer, if any, is reported."""
@@ -70,14 +78,23 @@ class Pulse:
                 self._children.expect(xid)
                 send_probe(network, self._mac, xid)
                 return
-            for served in state.served.settings.networks.values():
-                if state.usable(served.name):
-                    answers = await asyncio.to_thread(
-                        tftp_answers, served.address, TFTP_PROBE, _TFTP_PATIENCE
-                    )
-                    if answers:
-                        self._report(s.ChildAlive(name))
-                    return
+            usable = [n for n in state.served.settings.networks.values() if state.usable(n.name)]
+            if usable and await self._tftp_lives(name, usable[0].address):
+                self._report(s.ChildAlive(name))
+
+    async def _tftp_lives(self, name: str, address: IPv4Address) -> bool:
+        """Whether the TFTP child answers, or at least works.
+
+        When all its slots are taken it answers nobody new for up to half a minute, and is well: killing it
+        would cut every transfer that still goes on. So for a minute, work counts as an answer.
+        """
+        loop = asyncio.get_running_loop()
+        work = cpu_nanoseconds(self._children.pids.get(name))
+        if await loop.run_in_executor(self._threads, tftp_answers, address, TFTP_PROBE, _TFTP_PATIENCE):
+            self._answered_at = monotonic()
+            return True
+        worked = cpu_nanoseconds(self._children.pids.get(name)) > work
+        return worked and monotonic() - self._answered_at < _TFTP_BUSY
 
     async def watch_endpoint(self) -> None:
         """Ask the Matchbox endpoint for its front page, for ever."""

@@ -27,18 +27,21 @@ class Recorder:
         self._events: list[tuple[str | None, str]] = []
         self._ladders: dict[str, str] = {}
         self._installed: dict[str, str | None] = {}
-        self._listeners: set[asyncio.Queue[str]] = set()
+        self._listeners: dict[asyncio.Queue[str], str | None] = {}
         self._busy = threading.Lock()
         self.dropped = 0
 
     def record(self, event: Event) -> None:
         """Keep and publish one event."""
-        text = json.dumps(event.as_json(), ensure_ascii=False)
+        # ASCII: a report can hold half a surrogate pair, which neither a socket nor SQLite takes as UTF-8.
+        text = json.dumps(event.as_json())
         if len(self._events) < _WAITING:
             self._events.append((event.machine, text))
         else:
             self.dropped += 1
-        for listener in list(self._listeners):
+        for listener, machine in list(self._listeners.items()):
+            if machine is not None and machine != event.machine:
+                continue
             if listener.full():  # whoever does not read loses the oldest, and nobody waits for it
                 listener.get_nowait()
             listener.put_nowait(text)
@@ -51,15 +54,15 @@ class Recorder:
         """Keep when a machine was installed; None to forget it."""
         self._installed[machine] = rfc3339(at) if at else None
 
-    def subscribe(self) -> asyncio.Queue[str]:
-        """A queue that gets every event from now on."""
+    def subscribe(self, machine: str | None = None) -> asyncio.Queue[str]:
+        """A queue that gets every event from now on, or those of one machine."""
         queue: asyncio.Queue[str] = asyncio.Queue(_LISTENER)
-        self._listeners.add(queue)
+        self._listeners[queue] = machine
         return queue
 
     def unsubscribe(self, queue: asyncio.Queue[str]) -> None:
         """Stop filling a queue."""
-        self._listeners.discard(queue)
+        self._listeners.pop(queue, None)
 
     def past(self, limit: int, machine: str | None) -> list[str]:
         """The newest events as JSON texts, those that are not written yet included."""
@@ -76,11 +79,15 @@ class Recorder:
             if not events and not ladders and not installed:
                 return
             try:
-                self._history.append(events, ladders)
-                self._history.set_installed(installed)
+                self._history.append(events, ladders, installed)
             except sqlite3.Error as error:
-                # A full disk costs the past, never the present.
+                # A full disk costs the past, never the present. How far machines are is tried again: that is
+                # bounded by the inventory, and a forgotten installation would be installed over.
                 self.dropped += len(events)
+                for machine, text in ladders.items():
+                    self._ladders.setdefault(machine, text)
+                for machine, at in installed.items():
+                    self._installed.setdefault(machine, at)
                 _log.warning("cannot write the history, %d events lost: %s", len(events), error)
 
     async def write_behind(self) -> None:

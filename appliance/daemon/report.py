@@ -15,6 +15,7 @@ from appliance.daemon.served import Served
 
 LIMIT = 8192  # bytes of a report
 _TEXT = 512
+_FACTS = 16
 # A stage that ends a boot; `installed` also ends an install-once machine's need of the installer.
 _FINAL = frozenset({"done", "installed"})
 
@@ -53,12 +54,13 @@ def read_report(body: bytes, client: str, served: Served, at: datetime) -> Accep
         return Rejected(403, f"{client} is not the address of a machine in the inventory")
     if facts.get("mac") is not None and mac not in machine.macs:
         return Rejected(403, f"the report names a MAC that is not {machine.name}'s")
-    stage = facts["stage"][:64]
+    stage = _text(facts["stage"], 64)
     kind = EventKind.DONE if stage in _FINAL else EventKind.REPORT
-    detail = {"stage": stage, "message": str(facts.get("message", ""))[:_TEXT]}
+    detail = {"stage": stage, "message": _text(facts.get("message", ""), _TEXT)}
     more = facts.get("facts")
     if isinstance(more, Mapping):
-        detail |= {str(k)[:32]: str(v)[:_TEXT] for k, v in list(more.items())[:16] if k not in detail}
+        said = {_text(k, 32): _text(v, _TEXT) for k, v in list(more.items())[:_FACTS]}
+        detail = {**said, **detail}
     event = Event(
         at,
         kind,
@@ -69,6 +71,11 @@ def read_report(body: bytes, client: str, served: Served, at: datetime) -> Accep
         MappingProxyType(detail),
     )
     return Accepted(event, installed=stage == "installed")
+
+
+def _text(value: object, limit: int) -> str:
+    """What a machine says, as text that can be written: JSON may hold lone surrogates, UTF-8 may not."""
+    return str(value)[:limit].encode("utf-8", "replace").decode()
 
 
 def _mac(raw: object) -> Mac | None:

@@ -19,7 +19,7 @@ from appliance.boot.events import Event, EventKind
 from appliance.boot.ladder import Ladder
 from appliance.daemon import signals as s
 from appliance.daemon.activate import Activator
-from appliance.daemon.adopt import adopted_generation
+from appliance.daemon.adopt import adopted_generation, generation_to_serve
 from appliance.daemon.children import Children
 from appliance.daemon.control import control_app
 from appliance.daemon.history import History
@@ -42,6 +42,7 @@ from appliance.system.notify import notify
 
 _log = logging.getLogger("pxe-appliance")
 _STOP_SECONDS = 15.0
+_PROVE_EVERY = 10.0
 _FILES = 4096
 _TURN = 100  # signals
 _START_SECONDS = 5.0
@@ -91,6 +92,8 @@ class Daemon:
         self.sync_lock = asyncio.Lock()
         self.adopted = asyncio.Event()
         self.serving = asyncio.Event()
+        self.asked_to_stop = asyncio.Event()
+        self.pulse = Pulse(self.children, self.queue.put_nowait, lambda: self.state)
         self.sync_problem: dict[str, str] | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
 
@@ -124,6 +127,8 @@ class Daemon:
                 self.children.signal(name, signal.SIGTERM)
             case s.Kill(name):
                 self.children.signal(name, signal.SIGKILL)
+            case s.Reload(name):
+                self.children.signal(name, signal.SIGHUP)
             case s.Probe(name):
                 self.pulse.probe(name)
             case s.Record(event):
@@ -140,10 +145,10 @@ class Daemon:
     async def serve(self) -> int:
         """From start to stop."""
         self.loop = asyncio.get_running_loop()
-        self.pulse = Pulse(self.children, self.queue.put_nowait, lambda: self.state)
         for number in (signal.SIGTERM, signal.SIGINT):
-            self.loop.add_signal_handler(number, self.queue.put_nowait, s.StopRequested())
+            self.loop.add_signal_handler(number, self.asked_to_stop.set)
         self._remember()
+        decider = asyncio.create_task(self.decide(), name="decider")
         tasks = [
             asyncio.create_task(coroutine, name=name)
             for name, coroutine in (
@@ -151,48 +156,55 @@ class Daemon:
                 ("recorder", self.recorder.write_behind()),
                 ("endpoint", self.pulse.watch_endpoint()),
                 ("web", self.web.serve()),
+                ("keeper", self._keep_proven()),
             )
         ]
-        decider = asyncio.create_task(self.decide(), name="decider")
         control = await self._open_control()
         try:
             await self._first_generation()
             await self._settled()
             notify("READY=1", "STATUS=serving")
-            failed = asyncio.create_task(_first_failure(tasks), name="failures")
-            await asyncio.wait({decider, failed}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (decider, failed):
-                if task.done():
-                    task.result()
+            failed = asyncio.create_task(_first_failure([decider, *tasks]), name="failures")
+            asked = asyncio.create_task(self.asked_to_stop.wait(), name="asked to stop")
+            await asyncio.wait({failed, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if failed.done():
+                failed.result()
             return ExitCode.FINE
         finally:
             notify("STOPPING=1")
             await self._close(decider, tasks, control)
 
     async def _first_generation(self) -> None:
-        """Serve what is there at once, then bring it up to date."""
-        pinned = False
-        if (adopted := adopted_generation(self.paths)) is not None:
+        """Serve what was proven at once, then bring it up to date."""
+        adopted, left = await asyncio.to_thread(generation_to_serve, self.paths)
+        if adopted is not None:
             self.children.follow(adopted.served)
             self.queue.put_nowait(adopted)
-            pinned = generations.read_manifest(self.paths, adopted.served.id or 0).pinned
             await self._settled()
-        if pinned:
-            self.sync_problem = _problem(
-                "rolled-back",
-                "warning",
-                "a rolled-back generation is served; it stays until the next sync",
-                "pxe-appliance plan",
-            )
-            return
+            if generations.read_manifest(self.paths, adopted.served.id or 0).pinned:
+                words = "a rolled-back generation is served; it stays until the next sync"
+                self.sync_problem = _problem("rolled-back", "warning", words, "pxe-appliance plan")
+                return
+        why, who = (left.why, left.who) if left else ("daemon start", "pxe-appliance serve")
         try:
-            await self.sync(route.Request(why="daemon start", who="pxe-appliance serve"))
+            await self.sync(route.Request(why=why, who=who))
         except ApplianceError as error:
             if adopted is None and not isinstance(error, NotProven):
                 raise
             _log.error("the last good generation is served: %s", error.message)
-            fix = "pxe-appliance check" if isinstance(error, OperatorError) else "pxe-appliance sync"
-            self.sync_problem = _problem("sync", "error", f"not in sync: {error.message}", fix)
+
+    async def _keep_proven(self) -> None:
+        """Prove a generation again that could not be proven, once all children serve; for ever."""
+        while True:
+            await asyncio.sleep(_PROVE_EVERY)
+            served = self.state.served
+            if served.id is None or served.proven or self.sync_lock.locked() or not self._runs(served.id):
+                continue
+            async with self.sync_lock:
+                with contextlib.suppress(ApplianceError):  # the next round, or status, says it again
+                    await asyncio.to_thread(route.prove_current, self.paths, self._activate)
+                    await self._readopt()
+                    self.sync_problem = None
 
     async def _settled(self) -> None:
         """Wait until the children serve, or it is clear that one of them does not come up."""
@@ -203,7 +215,7 @@ class Daemon:
 
     async def _open_control(self) -> web.AppRunner:
         _clear_socket(self.paths)
-        runner = web.AppRunner(control_app(self, self), access_log=None)
+        runner = web.AppRunner(control_app(self, self), access_log=None, shutdown_timeout=1)
         await runner.setup()
         await web.UnixSite(runner, str(self.paths.control)).start()
         _open_to_group(self.paths)
@@ -212,25 +224,35 @@ class Daemon:
     async def _close(
         self, decider: asyncio.Task[None], tasks: list[asyncio.Task[None]], control: web.AppRunner
     ) -> None:
+        """Let a sync finish, shut the doors, end the children, write what is left."""
+        self.asked_to_stop.set()  # from here on, a new sync is refused
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS), self.sync_lock:
+                pass
+        pulse, *others = tasks
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await control.cleanup()
+        _clear_socket(self.paths)
         self.queue.put_nowait(s.StopRequested())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(decider), _STOP_SECONDS)
-        _clear_socket(self.paths)
-        for task in tasks:
+        for task in (pulse, decider):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        decider.cancel()
-        await control.cleanup()
+        await asyncio.gather(pulse, decider, return_exceptions=True)
         await asyncio.to_thread(self.recorder.flush)
         self.history.close()
 
     def _remember(self) -> None:
         """How far machines had come, and who held what, before we were started."""
-        ladders = {}
+        ladders, installed = {}, {}
         for machine, raw in self.history.ladders().items():
             with contextlib.suppress(ValueError):
                 ladders[machine] = Ladder.from_json(raw)
-        installed = {m: datetime.fromisoformat(at) for m, at in self.history.installed().items()}
+        for machine, at in self.history.installed().items():
+            with contextlib.suppress(ValueError):
+                installed[machine] = datetime.fromisoformat(at)
         self.state = replace(self.state, ladders=ladders, installed=installed)
 
     # ---- what can be asked (control.Readings) ----
@@ -260,9 +282,9 @@ class Daemon:
         """For `events`: the newest `limit` of the past."""
         return await asyncio.to_thread(self.recorder.past, limit, machine)
 
-    def subscribe(self) -> asyncio.Queue[str]:
+    def subscribe(self, machine: str | None = None) -> asyncio.Queue[str]:
         """For `events -f`."""
-        return self.recorder.subscribe()
+        return self.recorder.subscribe(machine)
 
     def unsubscribe(self, queue: asyncio.Queue[str]) -> None:
         """The end of `events -f`."""
@@ -292,14 +314,16 @@ class Daemon:
 
     async def sync(self, request: route.Request) -> dict[str, object]:
         """Carry a change through on the running children."""
+        if self.asked_to_stop.is_set():
+            raise Refused("the daemon is stopping")
         async with self.sync_lock:
             try:
-                outcome = await asyncio.to_thread(route.sync, self.paths, request, self._activate)
-            except NotProven as error:
-                self._happened(EventKind.ROLLBACK, {"reason": error.message})
-                raise
+                outcome = await asyncio.to_thread(route.sync, self.paths, request, self._activate, self._runs)
             except ApplianceError as error:
-                self._happened(EventKind.SYNC, {"refused": error.message})
+                kind = EventKind.ROLLBACK if isinstance(error, NotProven) else EventKind.SYNC
+                self._happened(kind, {"reason": error.message, "why": request.why})
+                fix = "pxe-appliance check" if isinstance(error, OperatorError) else "pxe-appliance sync"
+                self.sync_problem = _problem("sync", "error", f"not in sync: {error.message}", fix)
                 raise
             self.sync_problem = None
             if outcome.number != self.state.served.id or not self.state.served.proven:
@@ -307,6 +331,11 @@ class Daemon:
             if not outcome.plan.empty:
                 self._happened(EventKind.SYNC, {"generation": str(outcome.number), "why": request.why})
             return outcome.as_json()
+
+    def _runs(self, number: int) -> bool:
+        """Whether all children run a generation."""
+        phases = {child.phase for child in self.state.children.values()}
+        return self.state.served.id == number and phases == {Phase.SERVING}
 
     def _activate(self, applied: AppliedPlan) -> ProvenPlan:
         """Called from the sync's thread; the activation itself runs on the loop."""
@@ -321,7 +350,8 @@ class Daemon:
         if adopted is not None:
             self.adopted.clear()
             self.queue.put_nowait(adopted)
-            await asyncio.wait_for(self.adopted.wait(), _STOP_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.adopted.wait(), _STOP_SECONDS)
 
     def _happened(self, kind: EventKind, detail: dict[str, str]) -> None:
         self.queue.put_nowait(s.Happened(Event(now(), kind, detail=detail)))

@@ -60,6 +60,13 @@ class RestartChild:
 
 
 @dataclass(frozen=True, slots=True)
+class AddressDisabled:
+    """A child has put a reservation out of service because somebody declined it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Adopted:
     """Another generation is current: its children have to be there, others must not."""
 
@@ -105,6 +112,7 @@ Signal: TypeAlias = (
     | ChildAlive
     | ChildDeaf
     | RestartChild
+    | AddressDisabled
     | Adopted
     | InterfaceSeen
     | EndpointSeen
@@ -133,6 +141,13 @@ class Terminate:
 @dataclass(frozen=True, slots=True)
 class Kill:
     """End a child that does not listen."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Have a child read its hosts again."""
 
     name: str
 
@@ -167,4 +182,4 @@ class SaveInstalled:
     at: datetime | None
 
 
-Command: TypeAlias = Spawn | Terminate | Kill | Probe | Record | SaveLadder | SaveInstalled
+Command: TypeAlias = Spawn | Terminate | Kill | Reload | Probe | Record | SaveLadder | SaveInstalled

@@ -26,6 +26,10 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 STRAYS_COUNTED = 4096
+ROGUES_NAMED = 64  # their addresses are what a client says: whoever forges one can name them all
+_REMEMBERED = timedelta(days=1)
+OWN_PAUSE = 1.0  # seconds between ticks from which on it is we who were away
+RELOAD_EVERY = 5.0  # seconds between reloads that bring declined addresses back
 PROBE_EVERY = 1.0  # seconds; with `Patience.hang` a hang is over within five
 
 
@@ -53,6 +57,9 @@ class State:
     strays: Mapping[Mac, datetime] = field(default_factory=lambda: MappingProxyType({}))
     rogue_servers: Mapping[str, datetime] = field(default_factory=lambda: MappingProxyType({}))
     endpoint_reachable: bool | None = None
+    ticked_at: float | None = None
+    declined: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    reloaded_at: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     stopping: bool = False
 
     @property
@@ -86,6 +93,9 @@ def step(state: State, signal: s.Signal, now: Now) -> Stepped:  # noqa: C901 - a
             return _touch(state, name, grace_until=now.monotonic + seconds), []
         case s.RestartChild(name):
             return _child(state, name, ChildSignal.RESTART, now)
+        case s.AddressDisabled(name):
+            due = state.reloaded_at.get(name, float("-inf")) + RELOAD_EVERY
+            return _reload_due(replace(state, declined=_with(state.declined, name, due)), name, now)
         case s.InterfaceSeen(network, seen):
             return replace(state, interfaces=_with(state.interfaces, network, seen)), []
         case s.EndpointSeen(reachable):
@@ -101,13 +111,16 @@ def step(state: State, signal: s.Signal, now: Now) -> Stepped:  # noqa: C901 - a
 
 def _happened(state: State, event: Event) -> Stepped:
     commands: list[s.Command] = [s.Record(event)]
-    state = replace(state, leases=after_event(state.leases, event, state.served))
+    leases = after_event(state.leases, event, state.served)
+    if leases is not state.leases:
+        state = replace(state, leases=leases)
     match event.kind:
         case EventKind.STRAY if event.mac is not None:
-            state = replace(state, strays=_bounded(state.strays, event.mac, event.at))
+            state = replace(state, strays=_newest(state.strays, event.mac, event.at, STRAYS_COUNTED))
         case EventKind.ROGUE_SERVER:
             name = event.detail.get("server", str(event.ip))
-            state = replace(state, rogue_servers=_with(state.rogue_servers, name, event.at))
+            rogues = _newest(state.rogue_servers, name, event.at, ROGUES_NAMED)
+            state = replace(state, rogue_servers=rogues)
     if event.machine is None or event.machine not in state.served.machines:
         return state, commands
     if event.kind is EventKind.DONE and event.detail.get("stage") == "installed":
@@ -180,12 +193,33 @@ def _without_gone(state: State) -> State:
     return replace(state, children=MappingProxyType(kept)) if len(kept) != len(state.children) else state
 
 
+def _reload_due(state: State, name: str, now: Now) -> Stepped:
+    """A DECLINE, which anybody can forge, takes a reservation away for ten minutes; a reload brings it back.
+
+    At once, and for those that follow shortly after, when the time between two reloads has passed.
+    """
+    if name not in state.declined or now.monotonic < state.declined[name]:
+        return state, []
+    rest = {n: at for n, at in state.declined.items() if n != name}
+    state = replace(
+        state,
+        declined=MappingProxyType(rest),
+        reloaded_at=_with(state.reloaded_at, name, now.monotonic),
+    )
+    return state, [s.Reload(name)]
+
+
 def _ticked(state: State, now: Now) -> Stepped:
     commands: list[s.Command] = []
+    # After a pause of our own (a stopped process, a suspended host) the answers are still unread.
+    slept = state.ticked_at is not None and now.monotonic - state.ticked_at > OWN_PAUSE
+    state = replace(state, ticked_at=now.monotonic)
     for name in sorted(state.children):
-        if not _can_be_probed(state, name):
+        if slept or not _can_be_probed(state, name):
             # Without interface or address nothing can be asked: silence says nothing about the child.
             state = _touch(state, name, alive_at=now.monotonic)
+        state, reloads = _reload_due(state, name, now)
+        commands += reloads
         due = state.children[name].due(now.monotonic, state.patience)
         if due is not None:
             state, more = _child(state, name, due, now)
@@ -247,15 +281,25 @@ def _touch(state: State, name: str, *, alive_at: float = 0.0, grace_until: float
     return replace(state, children=_with(state.children, name, child))
 
 
-def _bounded(strays: Mapping[Mac, datetime], mac: Mac, at: datetime) -> Mapping[Mac, datetime]:
-    """The strays of the last day, the newest when a flood brings more than can be told apart."""
-    if mac not in strays and len(strays) >= STRAYS_COUNTED:
-        horizon = at - timedelta(days=1)
-        strays = {m: t for m, t in strays.items() if t > horizon}
-        if len(strays) >= STRAYS_COUNTED:
-            return MappingProxyType(strays)
-    return _with(strays, mac, at)
+def _newest(seen: Mapping[K, datetime], key: K, at: datetime, most: int) -> Mapping[K, datetime]:
+    """What was seen in the last day, `key` last; the newest `most` of it when a flood brings more."""
+    kept = _copy(seen)
+    kept.pop(key, None)
+    while kept:
+        oldest = next(iter(kept))
+        if len(kept) < most and at - kept[oldest] < _REMEMBERED:
+            break
+        del kept[oldest]
+    kept[key] = at
+    return MappingProxyType(kept)
 
 
 def _with(mapping: Mapping[K, V], key: K, value: V) -> Mapping[K, V]:
-    return MappingProxyType({**mapping, key: value})
+    copied = _copy(mapping)
+    copied[key] = value
+    return MappingProxyType(copied)
+
+
+def _copy(mapping: Mapping[K, V]) -> dict[K, V]:
+    """A proxy copies its dict as it stands; unpacking it hashes each key anew, fifty times slower."""
+    return mapping.copy() if isinstance(mapping, MappingProxyType) else dict(mapping)

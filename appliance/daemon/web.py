@@ -11,6 +11,7 @@ import contextlib
 import logging
 import socket
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from aiohttp import web
 from appliance.boot.events import Event, EventKind
 from appliance.daemon import signals as s
 from appliance.daemon.control import Readings, add_readings, errors_as_json
+from appliance.daemon.gate import Gate
 from appliance.daemon.report import LIMIT, Rejected, read_report
 from appliance.daemon.requests_seen import client_address, event_of
 from appliance.daemon.served import Served
@@ -29,10 +31,12 @@ from appliance.matchbox.server import Endpoint, hide_server
 from appliance.matchbox.snapshot import Snapshot, default_group_hazard
 from appliance.matchbox.store import DataDirectory, follow
 from appliance.paths import Paths
+from appliance.settings import Settings
 from appliance.sync.handover import machine_boots
 from appliance.system.clock import now
 
 _EVERY = 1.0  # seconds between looks at the data directory and at what has to be bound
+_FOLLOWERS = 32  # streams of events that strangers may hold open
 _BACKLOG = 512  # a rack that is switched on at once
 _IP_FREEBIND = 15  # linux/in.h; Python has no name for it
 _log = logging.getLogger("pxe-appliance")
@@ -60,7 +64,7 @@ class WebSide:
     def __init__(self, paths: Paths, owner: Owner) -> None:
         self._paths = paths
         self._owner = owner
-        self._sites: dict[_Place, web.SockSite] = {}
+        self._sites: dict[_Place, asyncio.Server] = {}
         self._refused: dict[_Place, str] = {}
         self._endpoint: Endpoint | None = None
         self._data: Path | None = None
@@ -87,20 +91,24 @@ class WebSide:
         app.on_response_prepare.append(hide_server)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_post("/v1/report", self._report)
-        add_readings(app, self._owner)
+        add_readings(app, self._owner, followers=_FOLLOWERS, most_events=1000)
         app.router.add_route("*", "/{path:.*}", self._matchbox)
-        runner = web.AppRunner(app, access_log=None, keepalive_timeout=30)
+        runner = web.AppRunner(app, access_log=None, keepalive_timeout=30, shutdown_timeout=1)
         await runner.setup()
         try:
             while True:
                 self.refresh()
                 await self._listen(runner)
+                if self._following is not None and self._following.done():
+                    self._following.result()  # it follows for ever, or has failed
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), _EVERY)
                 self._wake.clear()
         finally:
             if self._following is not None:
                 self._following.cancel()
+            for site in self._sites.values():
+                site.close()
             await runner.cleanup()
 
     def refresh(self) -> None:
@@ -133,24 +141,28 @@ class WebSide:
             self._endpoint.use_snapshot(snapshot)
 
     async def _listen(self, runner: web.AppRunner) -> None:
+        assert runner.server is not None, "the runner is set up"
         settings = self._owner.served().settings
         wanted = {_Place(str(n.address), settings.http.port) for n in settings.networks.values()}
         for place in self._sites.keys() - wanted:
-            await self._sites.pop(place).stop()
+            self._sites.pop(place).close()
         for place in wanted - self._sites.keys():
             try:
-                site = web.SockSite(runner, _socket(place), backlog=_BACKLOG)
-                await site.start()
+                self._sites[place] = await asyncio.get_running_loop().create_server(
+                    partial(Gate, runner.server, self._settings), sock=_socket(place), backlog=_BACKLOG
+                )
             except OSError as error:
                 if place not in self._refused:
                     _log.error("cannot listen on %s:%d: %s", place.address, place.port, error)
                 self._refused[place] = error.strerror or str(error)
                 continue
-            self._sites[place] = site
             self._refused.pop(place, None)
         self._refused = {p: why for p, why in self._refused.items() if p in wanted}
         if wanted:
             self.listening.set()
+
+    def _settings(self) -> Settings:
+        return self._owner.served().settings
 
     async def _matchbox(self, request: web.Request) -> web.StreamResponse:
         if self._endpoint is None:

@@ -46,6 +46,8 @@ class Order(StrEnum):
 
 
 _P, _S, _O = Phase, Signal, Order
+# A float ends at 2**1024, which a child that never comes up reaches after some four hours.
+_DOUBLINGS: Final = 32
 
 TABLE: Final = MappingProxyType(
     {
@@ -130,7 +132,8 @@ class Child:
         if signal is Signal.EXITED and phase is Phase.BACKOFF:
             calm = self.phase is Phase.SERVING and now - self.since >= patience.calm
             failures = 0 if calm else self.failures
-            delay = min(patience.first_backoff * 2**failures, patience.longest_backoff)
+            growth = 2 ** min(failures, _DOUBLINGS)
+            delay = min(patience.first_backoff * growth, patience.longest_backoff)
             child = replace(child, failures=failures + 1, restarts=self.restarts + 1, wake_at=now + delay)
         if signal is Signal.LOST and phase is Phase.HUNG and self.phase is not Phase.HUNG:
             child = replace(child, restarts=self.restarts + 1)

@@ -66,7 +66,7 @@ def _lines(rows: Iterable[_Raw]) -> str:
 
 
 def _given(pairs: Iterable[tuple[str, object]]) -> _Raw:
-    return {key: value for key, value in pairs if value not in (None, [], {}, "")}
+    return {key: value for key, value in pairs if value not in (None, [], {})}
 
 
 def _origin_out(origin: Origin) -> object:

@@ -37,7 +37,7 @@ class CheckedPlan:
 
 @dataclass(frozen=True, slots=True)
 class AppliedPlan:
-    """A plan that is current on disk; `previous` is what a rollback goes back to."""
+    """A plan that is current on disk; `previous` is the newest proven one, which a rollback goes back to."""
 
     plan: Plan
     number: int
@@ -83,10 +83,10 @@ def check(staged: StagedPlan) -> CheckedPlan:
 def commit(paths: Paths, checked: CheckedPlan) -> AppliedPlan:
     """Make the checked generation current. When this returns, a power cut cannot take it back."""
     staged = checked.staged
-    previous = generations.current_id(paths)
+    known = generations.newest_proven(paths)
     generations.commit_directory(paths, staged.number)
     generations.make_current(paths, staged.number)
-    return AppliedPlan(staged.plan, staged.number, previous, checked.evidence)
+    return AppliedPlan(staged.plan, staged.number, known[0] if known else None, checked.evidence)
 
 
 def summary(plan: Plan) -> str:

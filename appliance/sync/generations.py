@@ -1,7 +1,8 @@
 """Generations on disk: immutable directories `generations/N`, and `current`, which points at one of them.
 
-Besides its files a generation holds `manifest.json` (who, when, why, what, and the digest of every file) and,
-once a real exchange has shown that it works, an empty file `proven`.
+Besides its files a generation holds `manifest.json` (who, when, why, what, the digest of every file); once a
+real exchange has shown that it works, an empty file `proven`; and when it was taken back, a file `rejected`
+that says why. Numbers are never used twice.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Manifest:
     summary: str
     files: Mapping[str, str]
     proven: bool = False
+    rejected: str = ""  # why it was taken back, when it was
     pinned: bool = False  # by a rollback: a restart of the daemon keeps it, the next sync replaces it
 
     def as_json(self) -> dict[str, object]:
@@ -49,6 +51,7 @@ class Manifest:
             "why": self.why,
             "summary": self.summary,
             "proven": self.proven,
+            "rejected": self.rejected or None,
             "pinned": self.pinned,
         }
 
@@ -73,7 +76,7 @@ def current_id(paths: Paths) -> int | None:
         raise Refused(f"cannot read {link}: permission denied", hint="run it as root") from error
     except OSError as error:
         raise SurroundingsError(f"cannot read {link}: it is not the link that sync makes") from error
-    if target.parent.name != "generations" or not target.name.isdigit():
+    if target.parent.name != "generations" or not target.name.isdecimal():
         raise SurroundingsError(f"{link} points at {target}, which is not a generation of ours")
     return int(target.name)
 
@@ -127,6 +130,7 @@ def read_manifest(paths: Paths, number: int) -> Manifest:
             summary=str(raw["summary"]),
             files={str(k): str(v) for k, v in raw["files"].items()},
             proven=(directory / "proven").exists(),
+            rejected=_marked(directory / "rejected"),
             pinned=raw.get("pinned") is True,
         )
     except FileNotFoundError as error:
@@ -213,9 +217,20 @@ def mark_proven(paths: Paths, number: int) -> None:
     write_atomic(generation_directory(paths, number) / "proven", b"")
 
 
-def discard(paths: Paths, number: int) -> None:
-    """Remove a generation that was rejected, so that it is never served by mistake."""
-    shutil.rmtree(generation_directory(paths, number), ignore_errors=True)
+def mark_rejected(paths: Paths, number: int, why: str) -> None:
+    """Remember that a generation was taken back, so that it is never served by mistake."""
+    directory = generation_directory(paths, number)
+    (directory / "proven").unlink(missing_ok=True)
+    write_atomic(directory / "rejected", why.encode())
+
+
+def newest_proven(paths: Paths) -> tuple[int, Desired] | None:
+    """The newest generation that is proven and intact, None when there is none."""
+    for manifest in reversed(list_generations(paths)):
+        if manifest.proven:
+            with contextlib.suppress(SurroundingsError):
+                return manifest.id, load_generation(paths, manifest.id)
+    return None
 
 
 def prune(paths: Paths, keep: int = KEEP) -> None:
@@ -226,6 +241,14 @@ def prune(paths: Paths, keep: int = KEEP) -> None:
     for manifest in manifests:
         if manifest.id not in stays:
             shutil.rmtree(generation_directory(paths, manifest.id), ignore_errors=True)
+
+
+def _marked(path: Path) -> str:
+    """What a marker file says; empty when there is none."""
+    try:
+        return read_regular(path, _FILE_LIMIT).decode(errors="replace") or "taken back"
+    except (OSError, ValueError):
+        return ""
 
 
 def _text(tree: Tree, path: str) -> str:

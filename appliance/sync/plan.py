@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from appliance.addresses import Mac
-from appliance.inventory.model import Inventory, KernelRef, Machine, Profile
+from appliance.inventory.model import Inventory, KernelRef, Machine, Profile, Vlan
 from appliance.settings import (
     HttpSettings,
     ImageSettings,
@@ -80,13 +80,14 @@ class Plan:
     changes: tuple[Change, ...]
     releases: tuple[Release, ...]
     activations: Mapping[str, Activation] = field(default_factory=lambda: MappingProxyType({}))
+    damaged: bool = False  # the current generation is not what was written: it has to be written anew
     vanished: tuple[str, ...] = ()  # machines whose name and reservation are both gone
     remaining: int = 0  # of those that were there before
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not self.changes
+        return not self.changes and not self.damaged
 
     @property
     def fingerprint(self) -> str:
@@ -258,10 +259,25 @@ def machine_facts(machine: Machine) -> Facts:
         facts["nics"] = {n.name: str(n.mac) for n in machine.nics}
     if machine.bonds:
         facts["bonds"] = {
-            b.name: {"members": list(b.members), "mode": b.mode, "vlans": [str(v) for v in b.vlans]}
+            b.name: {
+                "members": list(b.members),
+                "mode": b.mode,
+                "vlans": {v.name: _vlan_facts(v) for v in b.vlans},
+            }
             for b in machine.bonds
         }
     return facts
+
+
+def _vlan_facts(vlan: Vlan) -> Facts:
+    facts = {
+        "id": vlan.id,
+        "address": str(vlan.address) if vlan.address else None,
+        "gateway": str(vlan.gateway) if vlan.gateway else None,
+        "mtu": vlan.mtu,
+        "dns": [str(server) for server in vlan.dns],
+    }
+    return {key: value for key, value in facts.items() if value}
 
 
 def _releases(old: Desired, new: Desired) -> Iterator[Release]:

@@ -8,11 +8,12 @@ Synchronous on purpose: it waits for disks and for dnsmasq, and one change at a 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from appliance.boot.firmware import choose, parse_manifest
-from appliance.errors import NotProven, OperatorError, Problem, Refused, SurroundingsError
+from appliance.errors import ApplianceError, NotProven, OperatorError, Problem, Refused, SurroundingsError
 from appliance.inventory.load import load_inventory, load_settings
 from appliance.paths import Paths
 from appliance.sync import apply, generations
@@ -27,6 +28,8 @@ _EXTRA_LIMIT = 2**20
 _IGNITION_LIMIT = 8 * 2**20
 
 Activate = Callable[[AppliedPlan], ProvenPlan]
+# What may end an activation: its own verdict, the host, or the daemon's own stop.
+_FAILURES = (NotProven, SurroundingsError, OSError, CancelledError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +92,19 @@ def desire(paths: Paths) -> Desired:
 
 
 def observe(paths: Paths) -> tuple[int | None, Desired | None, str]:
-    """The current generation: its number, its values, and a note when it is damaged."""
+    """The current generation: its number, its values, and a note when it is damaged.
+
+    Of a damaged one the newest intact proven generation stands in, so that what would vanish is still seen.
+    """
     number = generations.current_id(paths)
     if number is None:
         return None, None, ""
     try:
         return number, generations.load_generation(paths, number), ""
     except SurroundingsError as error:
-        return number, None, f"generation {number} is damaged and is written anew: {error.message}"
+        intact = generations.newest_proven(paths)
+        note = f"generation {number} is damaged and is written anew: {error.message}"
+        return number, intact[1] if intact else None, note
 
 
 def plan(paths: Paths, request: Request) -> Plan:
@@ -105,16 +113,19 @@ def plan(paths: Paths, request: Request) -> Plan:
     after = generations.load_generation(paths, request.to) if request.to is not None else desire(paths)
     if note:
         after = replace(after, notes=(*after.notes, note))
-    return make_plan(base, before, after)
+    return replace(make_plan(base, before, after), damaged=bool(note))
 
 
-def sync(paths: Paths, request: Request, activate: Activate | None) -> Outcome:
+def sync(
+    paths: Paths, request: Request, activate: Activate | None, runs: Callable[[int], bool] | None = None
+) -> Outcome:
     """Carry a change through, or leave everything as it was.
 
     Args:
         paths: where things are.
         request: what is asked for.
         activate: takes the change to the running children and proves it; None when no daemon runs.
+        runs: whether the children run a generation; left out when they always run the current one.
 
     Raises:
         OperatorError: settings or inventory are wrong; nothing was touched.
@@ -127,26 +138,49 @@ def sync(paths: Paths, request: Request, activate: Activate | None) -> Outcome:
         manifest = parse_manifest(shipped_manifest())
         publish_binaries(paths, choose(manifest, found_binaries(manifest)))
         if wanted.empty:
-            return _as_it_is(paths, wanted, activate)
-        staged = apply.stage(paths, wanted, why=request.why, who=request.who, pinned=request.to is not None)
-        checked = apply.check(staged)
-        applied = apply.commit(paths, checked)
+            return _as_it_is(paths, wanted, activate, runs)
+        pinned = request.to is not None
+        staged = apply.stage(paths, wanted, why=request.why, who=request.who, pinned=pinned)
+        applied = apply.commit(paths, apply.check(staged))
         if activate is None:
             return Outcome(wanted, applied.number, active=False, evidence=applied.evidence)
         proven = _proven_or_back(paths, applied, activate)
-        generations.mark_proven(paths, applied.number)
         generations.prune(paths)
         return Outcome(wanted, applied.number, active=True, evidence=(*applied.evidence, *proven.evidence))
 
 
-def _as_it_is(paths: Paths, wanted: Plan, activate: Activate | None) -> Outcome:
-    """Nothing changes; but what was applied without a daemon has not been shown to work yet."""
+def prove_current(paths: Paths, activate: Activate) -> None:
+    """Bring the children up to the current generation and prove it, whatever the inventory says by now.
+
+    Raises:
+        NotProven: it does not prove itself, and was taken back where there is one to go back to.
+    """
+    with exclusive_lock(Path(paths.lock), purpose="sync"):
+        number, desired, note = observe(paths)
+        if number is not None and desired is not None and not note:
+            _as_it_is(paths, make_plan(number, desired, desired), activate, None)
+
+
+def _as_it_is(
+    paths: Paths, wanted: Plan, activate: Activate | None, runs: Callable[[int], bool] | None
+) -> Outcome:
+    """Nothing changes; but the children may not have it yet, or nobody has shown that it works."""
     assert wanted.base is not None, "a plan without a generation before it is never empty"
-    if activate is None or generations.read_manifest(paths, wanted.base).proven:
-        return Outcome(wanted, wanted.base, active=activate is not None)
-    proven = activate(AppliedPlan(wanted, wanted.base, None, ()))
-    generations.mark_proven(paths, wanted.base)
-    return Outcome(wanted, wanted.base, active=True, evidence=proven.evidence)
+    if activate is None:
+        return Outcome(wanted, wanted.base, active=False)
+    current = AppliedPlan(wanted, wanted.base, _back_to(paths, wanted.base), ())
+    if not generations.read_manifest(paths, wanted.base).proven:
+        evidence = _proven_or_back(paths, current, activate).evidence
+    elif runs is None or runs(wanted.base):
+        evidence = ()
+    else:  # it was proven before: what keeps the children from it now is no reason to leave it
+        evidence = activate(current).evidence
+    return Outcome(wanted, wanted.base, active=True, evidence=evidence)
+
+
+def _back_to(paths: Paths, number: int) -> int | None:
+    found = generations.newest_proven(paths)
+    return found[0] if found and found[0] != number else None
 
 
 def rollback_target(paths: Paths, asked: int | None) -> int:
@@ -156,7 +190,7 @@ def rollback_target(paths: Paths, asked: int | None) -> int:
         Refused: there is none.
     """
     current = generations.current_id(paths)
-    known = [m for m in generations.list_generations(paths) if m.id != current]
+    known = [m for m in generations.list_generations(paths) if m.id != current and not m.rejected]
     if asked is not None:
         if asked == current:
             raise Refused(f"generation {asked} is the current one already")
@@ -185,22 +219,36 @@ def _agreed(wanted: Plan, request: Request) -> None:
 
 def _proven_or_back(paths: Paths, applied: AppliedPlan, activate: Activate) -> ProvenPlan:
     try:
-        return activate(applied)
-    except (NotProven, SurroundingsError) as error:
-        if applied.previous is None:
-            raise NotProven(f"the first generation did not prove itself: {error.message}") from error
+        proven = activate(applied)
+    except _FAILURES as error:
+        raise _taken_back(paths, applied, activate, error) from error
+    if not generations.read_manifest(paths, applied.number).proven:
+        generations.mark_proven(paths, applied.number)
+    return proven
+
+
+def _taken_back(paths: Paths, applied: AppliedPlan, activate: Activate, error: BaseException) -> NotProven:
+    """Go back to what was proven before, first on disk, then on the wire; the error that says so."""
+    reason = error.message if isinstance(error, ApplianceError) else str(error) or type(error).__name__
+    hint = error.hint if isinstance(error, ApplianceError) else ""
+    if isinstance(error, CancelledError):
+        return NotProven(f"generation {applied.number} is current and not proven: the daemon was stopped")
+    if applied.previous is None:
+        return NotProven(
+            f"generation {applied.number} is current, not proven, and the only one: {reason}",
+            hint=hint,
+        )
+    generations.make_current(paths, applied.previous)
+    generations.mark_rejected(paths, applied.number, reason)
+    after = ""
+    try:
         back = generations.load_generation(paths, applied.previous)
-        generations.make_current(paths, applied.previous)
-        generations.discard(paths, applied.number)
         plan_back = make_plan(applied.number, applied.plan.desired, back)
-        after = ""
-        try:
-            activate(AppliedPlan(plan_back, applied.previous, None, ()))
-        except (NotProven, SurroundingsError) as again:
-            after = f"; that one does not prove itself either: {again.message}"
-        raise NotProven(
-            f"rolled back to generation {applied.previous}: {error.message}{after}", hint=error.hint
-        ) from error
+        activate(AppliedPlan(plan_back, applied.previous, None, ()))
+    except _FAILURES as again:
+        words = again.message if isinstance(again, ApplianceError) else str(again)
+        after = f"; that one does not prove itself either: {words}"
+    return NotProven(f"rolled back to generation {applied.previous}: {reason}{after}", hint=hint)
 
 
 def _small_files(directory: Path, limit: int, suffix: str) -> dict[str, bytes]:

@@ -28,6 +28,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield f"… and {len(lines) - _LIMIT} lines more (-o json prints everything)"
     for release in plan.releases[:_LIMIT]:
         yield f"! release the lease of {release.ip} held by {release.mac}"
+    if len(plan.releases) > _LIMIT:
+        yield f"… and {len(plan.releases) - _LIMIT} releases more"
     yield ""
     counts = [f"{sum(c.action is a for c in plan.changes)} to {a.value}" for a in Action]
     yield f"Plan: {', '.join(counts)}. Activation: {_MEANS[plan.activation]}."
@@ -74,6 +76,11 @@ def _value(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(str(v) for v in value)
     if isinstance(value, dict):
-        return ", ".join(f"{k}={v}" for k, v in sorted(value.items()))
+        return ", ".join(f"{k}={_nested(v)}" for k, v in sorted(value.items()))
     text = str(value)
     return text[:12] + "…" if len(text) == 64 and text.isalnum() else text
+
+
+def _nested(value: object) -> str:
+    text = _value(value)
+    return f"({text})" if isinstance(value, dict | list) else text

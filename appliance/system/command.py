@@ -12,6 +12,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from appliance.errors import SurroundingsError
 
@@ -107,6 +108,14 @@ def spawn(
         raise SurroundingsError(f"cannot start {argv[0]}: it is not installed") from error
     except OSError as error:
         raise SurroundingsError(f"cannot start {argv[0]}: {error.strerror}") from error
+
+
+def cpu_nanoseconds(pid: int | None) -> int:
+    """The time that a process has spent on a processor (proc(5), schedstat); 0 when it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def ending(program: str, rc: int) -> str:

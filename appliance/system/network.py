@@ -1,12 +1,25 @@
-"""What the kernel says of our network interfaces."""
+"""What the kernel says of our network interfaces.
+
+Flags and MTU come by ioctl(2) (netdevice(7)): in our service /proc holds processes only, and /proc/net/dev,
+which libraries read for them, is not there.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import socket
+import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_interface
+from typing import Final
 
 import psutil
+
+_SIOCGIFFLAGS: Final = 0x8913
+_SIOCGIFMTU: Final = 0x8921
+_IFREQ: Final = struct.Struct("16sI20x")  # struct ifreq: the name, then a union
+_UP_AND_RUNNING: Final = 0x1 | 0x40
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +39,19 @@ class InterfaceState:
 
 
 def interface_state(name: str) -> InterfaceState:
-    """The state of interface `name`; `present=False` when there is none."""
-    stats = psutil.net_if_stats().get(name)
-    if stats is None:
-        return InterfaceState(name, present=False)
+    """The state of interface `name`; `present=False` when there is none.
+
+    Raises:
+        OSError: the kernel could not be asked (no file descriptor left): nothing is known.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        try:
+            flags = _ask(channel, _SIOCGIFFLAGS, name) & 0xFFFF
+            mtu = _ask(channel, _SIOCGIFMTU, name)
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return InterfaceState(name, present=False)
+            raise
     mac = ""
     addresses: list[str] = []
     for entry in psutil.net_if_addrs().get(name, []):
@@ -37,4 +59,11 @@ def interface_state(name: str) -> InterfaceState:
             mac = entry.address
         elif entry.family == socket.AF_INET:
             addresses.append(f"{entry.address}/{entry.netmask}" if entry.netmask else entry.address)
-    return InterfaceState(name, True, stats.isup, mac, stats.mtu, tuple(addresses))
+    up = flags & _UP_AND_RUNNING == _UP_AND_RUNNING
+    return InterfaceState(name, True, up, mac, mtu, tuple(addresses))
+
+
+def _ask(channel: socket.socket, request: int, name: str) -> int:
+    answer = fcntl.ioctl(channel, request, _IFREQ.pack(name.encode(), 0))
+    value: int = _IFREQ.unpack(answer)[1]
+    return value

@@ -1,9 +1,6 @@
-"""Whole files, compared with tests/golden/<case>/. PXE_UPDATE_GOLDEN=1 writes them anew and stays red."""
+"""What dnsmasq is given, file by file."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
 
 import pytest
 
@@ -11,9 +8,8 @@ from appliance.boot.firmware import Selection
 from appliance.dnsmasq.render import render_dhcp, render_hosts, render_tftp
 from appliance.inventory.model import Machine
 from appliance.settings import NetworkMode, NetworkSettings
+from tests.goldens import assert_golden
 from tests.unit.dnsmasq.rooms import RACK, TEMPLATES, everything, machine, network, selection
-
-GOLDEN = Path(__file__).parent.parent.parent / "golden"
 
 
 def _many(count: int) -> tuple[Machine, ...]:
@@ -69,16 +65,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_golden(case: str) -> None:
-    folder = GOLDEN / case
-    files = CASES[case]()
-    if os.environ.get("PXE_UPDATE_GOLDEN") == "1":
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.iterdir():
-            old.unlink()
-        for name, text in files.items():
-            (folder / name).write_text(text)
-        pytest.fail(f"{folder} was written anew: look at the difference, then run without PXE_UPDATE_GOLDEN")
-    assert {p.name: p.read_text() for p in folder.iterdir()} == files
+    assert_golden(case, {name: text.encode() for name, text in CASES[case]().items()})
 
 
 def test_above_a_thousand_machines_every_line_carries_the_interface() -> None:

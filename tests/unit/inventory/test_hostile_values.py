@@ -16,19 +16,11 @@ from appliance.inventory.parse_yaml import read_yaml
 from appliance.inventory.rules import judge
 from appliance.settings_parse import parse_settings
 from appliance.toml_lines import read_toml
+from tests.hostile import STRINGS
 
 _SETTINGS = parse_settings('[network.pxe]\ninterface = "eth0"\nsubnet = "172.0.0.0/8"\n', "s")
 _MACHINE: dict[str, object] = {"mac": "52:54:00:aa:00:01", "ip": "172.0.1.21"}
 _NIC = {"e2": {"mac": "52:54:00:aa:00:02"}}
-
-# Fragments that mean something to dnsmasq, iPXE, GRUB, a shell, a terminal or a template.
-_SEPARATORS = ["\n", "\r", "\0", " ", ",", "#", ";", "..", "/", "-", "--", '"', "'", "\\", "\u202e", "\u2028"]
-_WORDS = ["${", "||", "&&", "$(id)", "{{", "set:x", "ignore", "12h", "\x1b[31m", "<script>", "%0a"]
-_LOOKALIKES = ["𝟙", "İ", "ſ", "\u212a"]  # folded or normalised, these turn into ASCII
-_EVIL = st.sampled_from(_SEPARATORS + _WORDS + _LOOKALIKES)
-_STRINGS = st.lists(_EVIL | st.text(max_size=3) | st.sampled_from(["a", "1", "node"]), max_size=4).map(
-    "".join
-)
 
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,63}")
@@ -70,24 +62,24 @@ def _through(data: object) -> None:
     _inside(inventory)
 
 
-@given(st.sampled_from(["mac", "ip", "network", "profile", "serial", "uuid", "arch", "hostname"]), _STRINGS)
+@given(st.sampled_from(["mac", "ip", "network", "profile", "serial", "uuid", "arch", "hostname"]), STRINGS)
 def test_fields_of_a_machine(key: str, value: str) -> None:
     _through({"machine": {"node1": _MACHINE | {key: value}}})
 
 
-@given(_STRINGS, _STRINGS, _STRINGS)
+@given(STRINGS, STRINGS, STRINGS)
 def test_names_and_labels(name: str, key: str, value: str) -> None:
     _through({"machine": {name: _MACHINE | {"labels": {key: value}}}})
 
 
-@given(_STRINGS, _STRINGS, _STRINGS)
+@given(STRINGS, STRINGS, STRINGS)
 def test_nics_and_bonds(nic: str, bond: str, vlan: str) -> None:
     bonds = {bond: {"members": ["e2"], "vlans": {vlan: {"id": 5}}}}
     nics = {**_NIC, nic: {"mac": "52:54:00:aa:00:03"}}
     _through({"machine": {"node1": _MACHINE | {"nic": nics, "bond": bonds}}})
 
 
-@given(_STRINGS, st.sampled_from(["kernel", "image", "ignition", "boot"]), _STRINGS, _STRINGS)
+@given(STRINGS, st.sampled_from(["kernel", "image", "ignition", "boot"]), STRINGS, STRINGS)
 def test_profiles(name: str, key: str, value: str, arg: str) -> None:
     _through({"profile": {name: {key: value, "args": [arg]}}})
 

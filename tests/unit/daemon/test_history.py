@@ -1,0 +1,139 @@
+"""The history file: bounded, mended, shared, and never in the way."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from appliance.daemon import history as room
+from appliance.daemon.history import History
+from tests.fakes.full_disk import filled, read_only, small_disk
+
+
+def events(*texts: str, machine: str | None = "node1") -> list[tuple[str | None, str]]:
+    return [(machine, text) for text in texts]
+
+
+def test_what_was_kept_is_there_after_a_restart(tmp_path: Path) -> None:
+    first = History(tmp_path / "state/history.db")
+    first.append(events("1", "2"), {"node1": '{"rung":"ack"}'}, {"node1": "2025-01-31T04:05:06.789Z"})
+    first.close()
+    again = History(tmp_path / "state/history.db")
+    assert again.events(limit=10) == ["1", "2"]
+    assert again.ladders() == {"node1": {"rung": "ack"}}
+    assert again.installed() == {"node1": "2025-01-31T04:05:06.789Z"}
+    again.close()
+
+
+def test_events_come_oldest_first_newest_kept_and_by_machine(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.db")
+    history.append(events("1", "2"))
+    history.append([*events("3", machine="node2"), *events("4", machine=None), *events("5")])
+    assert history.events(limit=3) == ["3", "4", "5"]
+    assert history.events(limit=2, machine="node1") == ["2", "5"]
+    assert history.events(limit=0) == []
+    assert history.events(limit=9, machine="no'such") == []
+    history.close()
+
+
+def test_a_ladder_is_replaced_and_an_installation_can_be_forgotten(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.db")
+    history.append((), {"node1": "1"}, {"node1": "a", "node2": "b"})
+    history.append((), {"node1": "2"}, {"node1": None, "node2": "c"})
+    assert history.ladders() == {"node1": 2}
+    assert history.installed() == {"node2": "c"}
+    history.close()
+
+
+def test_the_oldest_events_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "EVENTS_KEPT", 100)
+    history = History(tmp_path / "history.db")
+    for start in range(0, 1000, 50):
+        history.append(events(*(str(n) for n in range(start, start + 50))))
+    assert history.events(limit=10_000) == [str(n) for n in range(900, 1000)]
+    history.close()
+
+
+def test_all_of_a_write_is_kept_or_nothing(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.db")
+    with pytest.raises(sqlite3.Error):
+        history.append(events("1"), {"node1": "1"}, {"node1": object()})  # type: ignore[dict-item]
+    assert history.events(limit=9) == []
+    assert history.ladders() == {}
+    history.close()
+
+
+def test_two_may_have_it_open(tmp_path: Path) -> None:
+    ours, theirs = History(tmp_path / "history.db"), History(tmp_path / "history.db")
+    ours.append(events("1"))
+    theirs.append(events("2"))
+    assert ours.events(limit=9) == theirs.events(limit=9) == ["1", "2"]
+    ours.close()
+    theirs.close()
+
+
+def _header(content: bytes) -> bytes:
+    return b"not a database" + content[14:]
+
+
+def _pages(content: bytes) -> bytes:
+    return content[:8192] + b"\xa5" * (len(content) - 8192)
+
+
+def _half(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+@pytest.mark.parametrize("damage", [_header, _pages, _half, lambda _: b"\0" * 5000])
+def test_a_damaged_file_is_set_aside_and_begun_anew(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "history.db"
+    history = History(path)
+    history.append(events(*("x" * 500 for _ in range(500))))
+    history.close()
+    harmed = damage(path.read_bytes())
+    path.write_bytes(harmed)
+    anew = History(path)
+    anew.append(events("1"), {"node1": "1"})
+    assert anew.events(limit=9) == ["1"]
+    anew.close()
+    assert path.with_name("history.db.damaged").read_bytes() == harmed
+
+
+def test_an_empty_file_is_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    path.touch()
+    History(path).close()
+    assert not path.with_name("history.db.damaged").exists()
+
+
+@pytest.mark.parametrize("trouble", [filled, read_only])
+def test_a_disk_that_takes_nothing_sets_nothing_aside_and_loses_nothing(
+    tmp_path: Path, trouble: Callable[[Path], object]
+) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        path = disk / "history.db"
+        before = History(path)
+        before.append(events("1"), {"node1": "1"}, {"node1": "long ago"})
+        before.close()
+        with trouble(disk):  # type: ignore[attr-defined]
+            meanwhile = History(path)
+            assert meanwhile.installed() == {"node1": "long ago"}
+            meanwhile.append(events("2"))
+            assert meanwhile.events(limit=9) == ["1", "2"]
+            meanwhile.close()
+        after = History(path)
+        assert after.events(limit=9) == ["1"]
+        assert after.ladders() == {"node1": 1}
+        after.close()
+        assert not (disk / "history.db.damaged").exists()
+
+
+def test_a_directory_in_its_place_is_no_reason_not_to_serve(tmp_path: Path) -> None:
+    (tmp_path / "history.db").mkdir()
+    history = History(tmp_path / "history.db")
+    history.append(events("1"))
+    assert history.events(limit=9) == ["1"]
+    history.close()
