@@ -20,9 +20,11 @@ _MAC_SPELLINGS: Final = re.compile(
     r"|[0-9a-f]{12}",  # bare
     re.ASCII,
 )
-_HOSTNAME: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
-# In a dhcp-host line these are keywords, not names (dnsmasq(8), --dhcp-host).
-_DNSMASQ_WORDS: Final = frozenset({"ignore", "infinite"})
+_HOSTNAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+# In a dhcp-host line these are keywords and lease times, not names (dnsmasq(8), --dhcp-host; its option.c
+# takes digits with one unit for a time, and looks at nothing else: 12h3 and 0x10 are names).
+DNSMASQ_WORDS: Final = r"ignore|infinite|[0-9]+[wdhms]?"
+_DNSMASQ_WORD: Final = re.compile(DNSMASQ_WORDS, re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -74,7 +76,7 @@ class Mac:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Hostname:
-    """One RFC 1123 label that starts with a letter and is none of dnsmasq's words. Build with `parse`."""
+    """One label of RFC 1123 section 2.1 that is none of dnsmasq's words. Build it with `parse`."""
 
     text: str
 
@@ -88,11 +90,12 @@ class Hostname:
         lowered = raw.lower() if raw.isascii() else raw
         if not _HOSTNAME.fullmatch(lowered):
             raise ValueError(
-                f"{raw!r} is not a host name: a letter first, then letters, digits and dashes, at most 63 "
-                "in all and no dash at the end (RFC 1123)"
+                f"{raw!r} is not a host name: letters, digits and dashes are expected, at most 63 and no "
+                "dash at either end (RFC 1123)"
             )
-        if lowered in _DNSMASQ_WORDS:
-            raise ValueError(f"{raw!r} is a word that dnsmasq reads as a command, not as a name")
+        if _DNSMASQ_WORD.fullmatch(lowered):
+            kind = "a lease time" if lowered[0].isdigit() else "a command"
+            raise ValueError(f"{raw!r} is a word that dnsmasq reads as {kind}, not as a name")
         return cls(lowered)
 
     def __str__(self) -> str:

@@ -82,6 +82,10 @@ class Paths:
         return self.run / "control.sock"
 
     @property
+    def daemon_lock(self) -> PurePosixPath:
+        return self.run / "daemon.lock"
+
+    @property
     def lock(self) -> PurePosixPath:
         return self.run / "lock"
 

@@ -76,6 +76,14 @@ def _kind_of(value: object) -> str:
     return next((word for kind, word in kinds if isinstance(value, kind)), "nothing")
 
 
+class Unfit(ValueError):
+    """A value that does not fit, and what to write instead."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """One file, parsed by its format and not yet typed.
@@ -113,7 +121,8 @@ class Reading:
             self.problems.append(self.document.problem(path, message, hint))
         elif len(self.problems) == MOST_PROBLEMS:
             message = f"and more: only {MOST_PROBLEMS} problems are listed"
-            self.problems.append(Problem(self.document.file, 0, "", message))
+            hint = "mend what is listed, then check again"
+            self.problems.append(Problem(self.document.file, self.document.locate(path), "", message, hint))
 
     def suggest(self, word: str, known: Iterable[str]) -> str:
         """A hint that names the nearest known word; empty once there are more problems than anybody reads."""

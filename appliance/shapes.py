@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
-from appliance.reading import Path, Reading, shown
+from appliance.reading import Path, Reading, Unfit, shown
 from appliance.settings import Origin
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 _UNKNOWN_KEYS_NAMED: Final = 20
+_TABLE_HINT: Final = "write keys and values below its name, as the examples in the README do"
 _DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,11})", re.ASCII)
 
 
@@ -35,31 +36,42 @@ class Shape(Protocol[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class Text(Generic[T_co]):
-    """A string of one line that `parse` turns into a type, or refuses with a ValueError that says why."""
+    """A string of one line that `parse` turns into a type, or refuses with a ValueError that says why.
+
+    `hint` says what to write instead, where the refusal (an `Unfit`) does not say it itself.
+    """
 
     kind: str
     parse: Callable[[str], T_co]
     schema: Mapping[str, object] = field(default_factory=dict)
     longest: int = 1024
+    hint: str = ""
 
     def read(self, value: object, reading: Reading, path: Path) -> T_co | None:
         """See `Shape`. Line breaks and control characters never pass."""
         if not isinstance(value, str):
             whole = isinstance(value, int) and not isinstance(value, bool)
-            hint = f'write it as a string: "{shown(value)}"' if whole else ""
+            hint = f'write it as a string: "{shown(value)}"' if whole else self.advice
             reading.add(path, f"{self.kind} is expected, not {shown(value)}", hint)
         elif len(value) > self.longest:
-            reading.add(
-                path, f"{self.kind} of at most {self.longest} characters is expected, not {len(value)}"
-            )
+            message = f"{self.kind} of at most {self.longest} characters is expected, not {len(value)}"
+            reading.add(path, message, "write a shorter one")
         elif not value.isprintable():
-            reading.add(path, f"{shown(value)} holds a line break or another unprintable character")
+            message = f"{shown(value)} holds a line break or another unprintable character"
+            reading.add(path, message, "type it anew, as one line of plain text")
         else:
             try:
                 return self.parse(value)
+            except Unfit as error:
+                reading.add(path, str(error), error.hint)
             except ValueError as error:
-                reading.add(path, str(error))
+                reading.add(path, str(error), self.advice)
         return None
+
+    @property
+    def advice(self) -> str:
+        """What to write instead."""
+        return self.hint or f"write {self.kind}"
 
     def as_schema(self) -> dict[str, object]:
         """See `Shape`."""
@@ -79,9 +91,11 @@ class Number:
         if reading.document.textual and isinstance(value, str) and _DECIMAL.fullmatch(value):
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
-            reading.add(path, f"{self.kind} is expected, not {shown(value)}")
+            hint = f"write a whole number from {self.low} to {self.high}, without quotes"
+            reading.add(path, f"{self.kind} is expected, not {shown(value)}", hint)
         elif not self.low <= value <= self.high:
-            reading.add(path, f"{shown(value)} is not {self.kind}: {self.low} to {self.high}")
+            hint = f"write a number from {self.low} to {self.high}"
+            reading.add(path, f"{shown(value)} is not {self.kind}", hint)
         else:
             return value
         return None
@@ -102,17 +116,17 @@ class ListOf(Generic[T_co]):
     def read(self, value: object, reading: Reading, path: Path) -> tuple[T_co, ...] | None:
         """See `Shape`."""
         if not isinstance(value, list):
-            hint = "put it in brackets: [ … ]" if isinstance(value, str) else ""
-            reading.add(path, f"a list is expected, not {shown(value)}", hint)
+            reading.add(path, f"a list is expected, not {shown(value)}", "put it in brackets: [ … ]")
             return None
         if not self.least <= len(value) <= self.most:
-            reading.add(path, f"{self.least} to {self.most} entries are expected, not {len(value)}")
+            hint = "leave some out" if len(value) > self.most else "name at least one, or leave the key out"
+            reading.add(path, f"{self.least} to {self.most} entries are expected, not {len(value)}", hint)
             return None
         out: list[T_co] = []
         for index, raw in enumerate(value):
             one = self.item.read(raw, reading, (*path, index))
             if one is not None and one in out:
-                reading.add((*path, index), f"{shown(raw)} is in the list twice")
+                reading.add((*path, index), f"{shown(raw)} is in the list twice", "write it once")
             elif one is not None:
                 out.append(one)
         return tuple(out) if len(out) == len(value) else None
@@ -139,10 +153,11 @@ class MapOf(Generic[T_co]):
     def read(self, value: object, reading: Reading, path: Path) -> dict[str, T_co] | None:
         """See `Shape`. What can be read is returned even when something beside it cannot."""
         if not isinstance(value, Mapping):
-            reading.add(path, f"a table is expected, not {shown(value)}")
+            reading.add(path, f"a table is expected, not {shown(value)}", _TABLE_HINT)
             return None
         if len(value) > self.most:
-            reading.add(path, f"at most {self.most} entries are expected, not {len(value)}")
+            message = f"at most {self.most} entries are expected, not {len(value)}"
+            reading.add(path, message, "leave some out")
             return None
         out: dict[str, T_co] = {}
         for name, raw in value.items():
@@ -188,13 +203,13 @@ class Table:
     def read(self, value: object, reading: Reading, path: Path) -> Row | None:
         """The row at `path`, its unknown and missing keys noted."""
         if not isinstance(value, Mapping):
-            reading.add(path, f"a table is expected, not {shown(value)}")
+            reading.add(path, f"a table is expected, not {shown(value)}", _TABLE_HINT)
             return None
         if not value.keys() <= self.names:
             self._note_unknown(value, reading, path)
         for name in self.required:
             if value.get(name) is None:
-                reading.add((*path, name), "is missing")
+                reading.add((*path, name), "is missing", f"add the key {name} to this table")
         return Row(value, reading, path)
 
     def _note_unknown(self, value: Mapping[str, object], reading: Reading, path: Path) -> None:
@@ -204,7 +219,7 @@ class Table:
             reading.add((*path, name), "is not a known key", reading.suggest(name, self.names) or known)
         more = len(unknown) - _UNKNOWN_KEYS_NAMED
         if more > 0:
-            reading.add(path, f"has {more} more unknown keys")
+            reading.add(path, f"has {more} more unknown keys", "is this file meant for the appliance?")
 
     def as_schema(self) -> dict[str, object]:
         """See `Shape`."""
@@ -233,10 +248,11 @@ class NamedTables(Generic[T_co]):
     def read(self, value: object, reading: Reading, path: Path) -> tuple[tuple[T_co | None, Row], ...] | None:
         """See `Shape`."""
         if not isinstance(value, Mapping):
-            reading.add(path, f"a table is expected, not {shown(value)}")
+            reading.add(path, f"a table is expected, not {shown(value)}", _TABLE_HINT)
             return None
         if len(value) > self.most:
-            reading.add(path, f"at most {self.most} entries are expected, not {len(value)}")
+            message = f"at most {self.most} entries are expected, not {len(value)}"
+            reading.add(path, message, "leave some out")
             return None
         out: list[tuple[T_co | None, Row]] = []
         for name, raw in value.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -18,6 +19,7 @@ from appliance.errors import (
 from appliance.paths import Paths
 
 _ANSWER_LIMIT = 512 * 2**20
+_LINE_LIMIT = 2**20
 _KINDS: Mapping[str, type[ApplianceError]] = {
     "Refused": Refused,
     "NotProven": NotProven,
@@ -65,12 +67,36 @@ def ask(
         SurroundingsError: the daemon does not run, or may not be asked by us.
         ApplianceError: what the daemon refused, as the error that it raised.
     """
+    payload = json.dumps(body) if body is not None else None
+    with _answer(paths, method, target, payload, timeout) as answer:
+        raw = answer.read(_ANSWER_LIMIT)
+    value = _parsed(raw)
+    if answer.status >= 400:
+        raise restored_error(value)
+    return value
+
+
+def stream(paths: Paths, target: str) -> Iterator[str]:
+    """The lines of an answer that does not end.
+
+    Raises:
+        ApplianceError: as for `ask`.
+    """
+    with _answer(paths, "GET", target, None, None) as answer:
+        if answer.status >= 400:
+            raise restored_error(_parsed(answer.read(_LINE_LIMIT)))
+        while line := answer.readline(_LINE_LIMIT):
+            yield line.decode(errors="replace").rstrip("\n")
+
+
+@contextlib.contextmanager
+def _answer(
+    paths: Paths, method: str, target: str, payload: str | None, timeout: float | None
+) -> Iterator[http.client.HTTPResponse]:
     connection = _Unix(str(paths.control), timeout)
     try:
-        payload = json.dumps(body) if body is not None else None
         connection.request(method, target, payload, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        raw = answer.read(_ANSWER_LIMIT)
+        yield connection.getresponse()
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise not_running(paths) from error
     except PermissionError as error:
@@ -79,28 +105,22 @@ def ask(
         raise SurroundingsError(f"the daemon did not answer: {error!r}") from error
     finally:
         connection.close()
-    value: object = json.loads(raw) if raw else None
-    if answer.status >= 400:
-        raise restored_error(value)
+
+
+def _parsed(raw: bytes) -> object:
+    try:
+        value: object = json.loads(raw) if raw else None
+    except ValueError as error:
+        raise no_sense(raw.decode(errors="replace")) from error
     return value
 
 
-def stream(paths: Paths, target: str) -> Iterator[str]:
-    """The lines of an answer that does not end."""
-    connection = _Unix(str(paths.control), None)
-    try:
-        connection.request("GET", target)
-        answer = connection.getresponse()
-        while line := answer.readline(1 << 20):
-            yield line.decode(errors="replace").rstrip("\n")
-    except (FileNotFoundError, ConnectionRefusedError) as error:
-        raise not_running(paths) from error
-    except PermissionError as error:
-        raise _not_for_us(paths) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise SurroundingsError(f"the daemon went away: {error!r}") from error
-    finally:
-        connection.close()
+def no_sense(said: str) -> SurroundingsError:
+    """The error for a daemon whose words cannot be understood."""
+    return SurroundingsError(
+        f"cannot understand the daemon's answer: {said[:100]!r}",
+        hint="the daemon may be of another version: systemctl restart pxe-appliance",
+    )
 
 
 def not_running(paths: Paths) -> SurroundingsError:

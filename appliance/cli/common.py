@@ -43,18 +43,20 @@ def session_paths(root: Path | None) -> Paths:
 
 
 def stdout_console() -> Console:
-    """Standard output; rich leaves colours out for NO_COLOR and in a pipe."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Standard output, plain for NO_COLOR and in a pipe."""
+    plain = bool(os.environ.get("NO_COLOR"))
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty(), color_system=None if plain else "auto")
 
 
 def stderr_console() -> Console:
-    """Standard error, for everything that is not the answer."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    """Standard error, for everything that is not the answer; plain as standard output is."""
+    plain = bool(os.environ.get("NO_COLOR"))
+    return Console(stderr=True, highlight=False, soft_wrap=True, color_system=None if plain else "auto")
 
 
 def print_json(value: object) -> None:
-    """One JSON document on standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """One JSON document on standard output, in ASCII: text from the wire can hold what moves a cursor."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
 def print_lines(lines: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from appliance.cli.client import ask, daemon_is_running, stream
+from appliance.cli.client import ask, daemon_is_running, no_sense, stream
 from appliance.cli.common import Output, print_json, print_lines, print_table, stdout_console
 from appliance.errors import ExitCode
 from appliance.paths import Paths
@@ -68,7 +68,8 @@ def events(paths: Paths, *, follow: bool, machine: str | None, limit: int, outpu
     if machine:
         query["machine"] = machine
     for line in stream(paths, f"/v1/events?{urlencode(query)}"):
-        sys.stdout.write((line if output is Output.JSON else _event_line(line)) + "\n")
+        event = _event(line)
+        sys.stdout.write((json.dumps(event) if output is Output.JSON else _event_line(event)) + "\n")
         sys.stdout.flush()
 
 
@@ -178,13 +179,22 @@ def _machine_cells(row: Mapping[str, object]) -> tuple[str, ...]:
     )
 
 
-def _event_line(line: str) -> str:
-    event = json.loads(line)
-    who = event["machine"] or event["mac"] or _NONE
-    detail = " ".join(f"{k}={v}" for k, v in sorted(event["detail"].items()))
-    return safe_text(
-        f"{event['at']}  {event['event']:<12} {who:<18} {event['ip'] or _NONE:<15} {detail}", limit=1000
-    )
+def _event(line: str) -> dict[str, object]:
+    try:
+        event: object = json.loads(line)
+    except ValueError as error:
+        raise no_sense(line) from error
+    if not isinstance(event, dict):
+        raise no_sense(line)
+    return event
+
+
+def _event_line(event: Mapping[str, object]) -> str:
+    who = str(event.get("machine") or event.get("mac") or _NONE)
+    facts = event.get("detail")
+    detail = " ".join(f"{k}={v}" for k, v in sorted(facts.items())) if isinstance(facts, dict) else ""
+    kind, ip = str(event.get("event")), str(event.get("ip") or _NONE)
+    return safe_text(f"{event.get('at')}  {kind:<12} {who:<18} {ip:<15} {detail}", limit=1000)
 
 
 def _facts_lines(facts: Mapping[str, object], depth: int) -> Iterable[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
+from dataclasses import replace
+from pathlib import Path
 
 import typer
 
 from appliance.cli.client import ask, daemon_is_running
 from appliance.cli.common import Output, print_json, print_lines, print_table, stderr_console
-from appliance.errors import ExitCode, Refused
+from appliance.errors import ExitCode, Refused, SurroundingsError
 from appliance.paths import Paths
 from appliance.sync import run as route
 from appliance.sync.apply import whoami
@@ -16,7 +19,9 @@ from appliance.sync.generations import current_id
 from appliance.sync.generations import list_generations as read_generations
 from appliance.sync.plan import Plan
 from appliance.sync.show import plan_lines
+from appliance.system.files import LockHeld, exclusive_lock
 
+_STARTING_LOOKS, _LOOK_SECONDS = 50, 0.2  # ten seconds for a daemon that is just starting
 _SYNC_SECONDS = 300.0  # 100,000 reservations keep dnsmasq busy for half a minute
 
 
@@ -76,18 +81,37 @@ def _carry_out(paths: Paths, request: route.Request, *, yes: bool, output: Outpu
         "expected": wanted.fingerprint,
         "to": request.to,
     }
-    if daemon_is_running(paths):
+    agreed = replace(request, expected=wanted.fingerprint)
+    offline = None if daemon_is_running(paths) else _without_daemon(paths, agreed)
+    if offline is not None:
+        result = offline.as_json()
+    else:
         answer = ask(paths, "POST", "/v1/sync", body, timeout=_SYNC_SECONDS)
         result = answer if isinstance(answer, dict) else {}
-    else:
-        agreed = route.Request(
-            request.why, request.who, request.allow_mass_change, wanted.fingerprint, request.to
-        )
-        result = route.sync(paths, agreed, None).as_json()
     if output is Output.JSON:
         print_json(result)
     else:
         _conclude(wanted, result)
+
+
+def _without_daemon(paths: Paths, request: route.Request) -> route.Outcome | None:
+    """Apply a change while no daemon runs; None when one has begun to listen in the meantime.
+
+    A daemon that runs and does not listen (it starts, or its socket was removed) must not find another
+    generation under its children.
+    """
+    for _ in range(_STARTING_LOOKS):
+        try:
+            with exclusive_lock(Path(paths.daemon_lock), wait=False, purpose="the daemon"):
+                return route.sync(paths, request, None)
+        except LockHeld:
+            if daemon_is_running(paths):
+                return None
+            time.sleep(_LOOK_SECONDS)
+    raise SurroundingsError(
+        f"a daemon runs and does not listen on {paths.control}",
+        hint="restart it: systemctl restart pxe-appliance",
+    )
 
 
 def _conclude(wanted: Plan, result: dict[str, object]) -> None:

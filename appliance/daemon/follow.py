@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LINE_LIMIT = 2048  # dnsmasq's own lines end at 1,024 bytes
-CHUNK = 1 << 20
+CHUNK = 1 << 16  # some 600 lines: others get their turn between two of these
 BACKLOG_LIMIT = 32 << 20  # more unread than this is skipped: being current matters more than being complete
 ROTATE_AT = 8 << 20
 

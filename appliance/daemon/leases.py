@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address
-from types import MappingProxyType
+
+from immutables import Map
 
 from appliance.addresses import Mac
 from appliance.boot.events import Event, EventKind, rfc3339
@@ -40,7 +41,7 @@ class Lease:
         }
 
 
-def after_event(leases: Mapping[str, Lease], event: Event, served: Served) -> Mapping[str, Lease]:
+def after_event(leases: Map[str, Lease], event: Event, served: Served) -> Map[str, Lease]:
     """The leases by address after `event`. At most one per reservation is ever kept."""
     match event.kind:
         case EventKind.ACK if event.machine and event.mac and event.ip and event.network:
@@ -49,12 +50,12 @@ def after_event(leases: Mapping[str, Lease], event: Event, served: Served) -> Ma
                 return leases
             until = event.at + timedelta(seconds=network.lease)
             lease = Lease(event.ip, event.mac, event.machine, event.network, event.at, until)
-            return MappingProxyType({**leases, str(event.ip): lease})
+            return leases.set(str(event.ip), lease)
         case EventKind.RELEASE | EventKind.DECLINE if event.ip is not None:
             held = leases.get(str(event.ip))
             if held is None or (event.mac is not None and held.mac != event.mac):
                 return leases
-            return MappingProxyType({k: v for k, v in leases.items() if k != str(event.ip)})
+            return leases.delete(str(event.ip))
         case _:
             return leases
 

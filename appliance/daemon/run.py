@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from aiohttp import web
+from immutables import Map
 
 from appliance.boot.events import Event, EventKind
 from appliance.boot.ladder import Ladder
@@ -64,7 +65,7 @@ def run_daemon(paths: Paths, *, verbose: bool) -> int:
     )
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     _allow_many_files()
-    with exclusive_lock(Path(paths.run / "daemon.lock"), wait=False, purpose="pxe-appliance serve"):
+    with exclusive_lock(Path(paths.daemon_lock), wait=False, purpose="pxe-appliance serve"):
         return asyncio.run(Daemon(paths).serve())
 
 
@@ -253,7 +254,7 @@ class Daemon:
         for machine, at in self.history.installed().items():
             with contextlib.suppress(ValueError):
                 installed[machine] = datetime.fromisoformat(at)
-        self.state = replace(self.state, ladders=ladders, installed=installed)
+        self.state = replace(self.state, ladders=Map(ladders), installed=installed)
 
     # ---- what can be asked (control.Readings) ----
 

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TypeVar
 
+from immutables import Map
+
 from appliance.addresses import Mac
 from appliance.boot.events import Event, EventKind
 from appliance.boot.ladder import Ladder, climb
@@ -51,8 +53,8 @@ class State:
     probed_at: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     last_words: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     interfaces: Mapping[str, InterfaceState] = field(default_factory=lambda: MappingProxyType({}))
-    ladders: Mapping[str, Ladder] = field(default_factory=lambda: MappingProxyType({}))
-    leases: Mapping[str, Lease] = field(default_factory=lambda: MappingProxyType({}))
+    ladders: Map[str, Ladder] = field(default_factory=Map)  # these two change with every packet of a boot:
+    leases: Map[str, Lease] = field(default_factory=Map)  # a copy for each would cost with every machine
     installed: Mapping[str, datetime] = field(default_factory=lambda: MappingProxyType({}))
     strays: Mapping[Mac, datetime] = field(default_factory=lambda: MappingProxyType({}))
     rogue_servers: Mapping[str, datetime] = field(default_factory=lambda: MappingProxyType({}))
@@ -129,7 +131,7 @@ def _happened(state: State, event: Event) -> Stepped:
     before = state.ladders.get(event.machine, Ladder())
     after = climb(before, event)
     if after != before:
-        state = replace(state, ladders=_with(state.ladders, event.machine, after))
+        state = replace(state, ladders=state.ladders.set(event.machine, after))
         commands.append(s.SaveLadder(event.machine, after))
     return state, commands
 
@@ -144,8 +146,8 @@ def _adopted(state: State, served: Served, now: Now) -> Stepped:
         state,
         served=served,
         children=MappingProxyType(children),
-        ladders=MappingProxyType({m: ladder for m, ladder in state.ladders.items() if m in machines}),
-        leases=MappingProxyType({k: v for k, v in state.leases.items() if v.machine in machines}),
+        ladders=Map({m: ladder for m, ladder in state.ladders.items() if m in machines}),
+        leases=Map({k: v for k, v in state.leases.items() if v.machine in machines}),
         interfaces=MappingProxyType(
             {n: i for n, i in state.interfaces.items() if n in served.settings.networks}
         ),

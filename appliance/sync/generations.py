@@ -76,7 +76,7 @@ def current_id(paths: Paths) -> int | None:
         raise Refused(f"cannot read {link}: permission denied", hint="run it as root") from error
     except OSError as error:
         raise SurroundingsError(f"cannot read {link}: it is not the link that sync makes") from error
-    if target.parent.name != "generations" or not target.name.isdecimal():
+    if target.parent.name != "generations" or not _is_number(target.name):
         raise SurroundingsError(f"{link} points at {target}, which is not a generation of ours")
     return int(target.name)
 
@@ -86,7 +86,7 @@ def list_generations(paths: Paths) -> list[Manifest]:
     found = []
     with contextlib.suppress(FileNotFoundError):
         for entry in Path(paths.generations).iterdir():
-            if entry.name.isdigit():
+            if _is_number(entry.name):
                 with contextlib.suppress(SurroundingsError):
                     found.append(read_manifest(paths, int(entry.name)))
     return sorted(found, key=lambda m: m.id)
@@ -96,7 +96,7 @@ def next_id(paths: Paths) -> int:
     """One more than the largest number ever used here."""
     with contextlib.suppress(FileNotFoundError):
         names = [entry.name for entry in Path(paths.generations).iterdir()]
-        return 1 + max((int(n) for n in names if n.isdigit()), default=0)
+        return 1 + max((int(n) for n in names if _is_number(n)), default=0)
     return 1
 
 
@@ -249,6 +249,10 @@ def _marked(path: Path) -> str:
         return read_regular(path, _FILE_LIMIT).decode(errors="replace") or "taken back"
     except (OSError, ValueError):
         return ""
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdecimal()
 
 
 def _text(tree: Tree, path: str) -> str:

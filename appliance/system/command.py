@@ -72,6 +72,8 @@ def run(
         raise SurroundingsError(f"cannot run {argv[0]}: it is not installed") from error
     except PermissionError as error:
         raise SurroundingsError(f"cannot run {argv[0]}: permission denied") from error
+    except OSError as error:
+        raise SurroundingsError(f"cannot run {argv[0]}: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
         raise SurroundingsError(f"{argv[0]} did not end within {timeout:g} s: {pasteable(argv)}") from error
     result = Completed(

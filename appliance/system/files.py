@@ -8,6 +8,7 @@ again on the same descriptor (the kernel may have dropped the pages).
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -16,6 +17,10 @@ from pathlib import Path
 
 from appliance.errors import Refused, SurroundingsError
 from appliance.tree import Tree
+
+
+class LockHeld(Refused):
+    """Somebody else holds the lock, and nobody is to wait for it."""
 
 
 def fsync_directory(directory: Path) -> None:
@@ -40,6 +45,8 @@ def make_directory(directory: Path, mode: int = 0o755) -> None:
         make_directory(parent, 0o755)
         with contextlib.suppress(FileExistsError):
             directory.mkdir(mode=mode)
+        if not directory.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
         directory.chmod(mode)
         _own_like(directory, parent)
         fsync_directory(parent)
@@ -54,6 +61,7 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
     """
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
+        temporary.unlink(missing_ok=True)  # of one that died: in a container every daemon has our number
         _write_new(temporary, content, mode)
         temporary.replace(path)
         fsync_directory(path.parent)
@@ -70,16 +78,14 @@ def write_tree(directory: Path, tree: Tree) -> None:
         SurroundingsError: the disk did not do its part; what was written stays for `remove_tree`.
     """
     try:
-        directory.mkdir(mode=0o755)
-        _own_like(directory, directory.parent)
+        _new_directory(directory, directory.parent)
         made = {directory}
         for file in tree:
             target = directory / file.path
             for parent in reversed(target.relative_to(directory).parents[:-1]):
                 folder = directory / parent
                 if folder not in made:
-                    folder.mkdir(mode=0o755, exist_ok=True)
-                    _own_like(folder, directory)
+                    _new_directory(folder, directory)
                     made.add(folder)
             _write_new(target, file.content, file.mode)
         for folder in sorted(made, key=lambda p: len(p.parts), reverse=True):
@@ -98,7 +104,11 @@ def point_symlink(link: Path, target: str) -> None:
         temporary.replace(link)
         fsync_directory(link.parent)
     except OSError as error:
-        raise SurroundingsError(f"cannot point {link} at {target}: {error.strerror}") from error
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise SurroundingsError(
+            f"cannot point {link} at {target}: {error.strerror}", hint=_hint(error)
+        ) from error
 
 
 def read_regular(path: Path, limit: int) -> bytes:
@@ -129,7 +139,7 @@ def exclusive_lock(path: Path, *, wait: bool = True, purpose: str = "") -> Itera
     """Hold an flock on `path` for the duration; the kernel drops it when we die.
 
     Raises:
-        Refused: somebody holds it and `wait` is False.
+        LockHeld: somebody holds it and `wait` is False.
     """
     make_directory(path.parent)
     try:
@@ -142,7 +152,7 @@ def exclusive_lock(path: Path, *, wait: bool = True, purpose: str = "") -> Itera
             fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             holder = os.pread(fd, 100, 0).decode(errors="replace").strip() or "another process"
-            raise Refused(f"{purpose or path.name} is already running: {holder}") from error
+            raise LockHeld(f"{purpose or path.name} is already running: {holder}") from error
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"pid {os.getpid()}\n".encode(), 0)
         yield
@@ -152,6 +162,12 @@ def exclusive_lock(path: Path, *, wait: bool = True, purpose: str = "") -> Itera
 
 def _hint(error: OSError) -> str:
     return "run it as root" if isinstance(error, PermissionError) else ""
+
+
+def _new_directory(directory: Path, model: Path) -> None:
+    directory.mkdir()
+    directory.chmod(0o755)  # whatever the umask is
+    _own_like(directory, model)
 
 
 def _write_new(path: Path, content: bytes, mode: int) -> None:

@@ -29,7 +29,7 @@ def notify(*assignments: str, environ: Mapping[str, str] = os.environ) -> bool:
 def watchdog_seconds(environ: Mapping[str, str] = os.environ) -> float | None:
     """How often systemd wants a sign of life at the least, halved for safety; None when it does not ask."""
     raw = environ.get("WATCHDOG_USEC", "")
-    if not raw.isdigit() or int(raw) == 0:
+    if not raw.isdecimal() or int(raw) == 0:
         return None
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None

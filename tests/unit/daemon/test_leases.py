@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from immutables import Map
 
 from appliance.addresses import Mac
 from appliance.boot.events import Event, EventKind
@@ -19,7 +20,7 @@ SERVED = served((replace(PXE, lease=600), LAB))
 
 
 def after(*events: Event) -> Mapping[str, Lease]:
-    leases: Mapping[str, Lease] = {}
+    leases: Map[str, Lease] = Map()
     for happened in events:
         leases = after_event(leases, happened, SERVED)
     return leases
@@ -67,7 +68,7 @@ def test_only_its_holder_gives_it_back(kind: EventKind) -> None:
     ],
 )
 def test_what_grants_nothing(happened: Event) -> None:
-    nothing: Mapping[str, Lease] = {}
+    nothing: Map[str, Lease] = Map()
     assert after_event(nothing, happened, SERVED) is nothing
 
 
