@@ -102,8 +102,8 @@ class Document:
         return Origin(self.file, self.locate(path))
 
     def problem(self, path: Path, message: str, hint: str = "") -> Problem:
-        """A problem at `path`."""
-        return Problem(self.file, self.locate(path), dotted(path), message, hint)
+        """A problem at `path`; one with the file as a whole stands at its first line."""
+        return Problem(self.file, max(1, self.locate(path)), dotted(path), message, hint)
 
 
 class Reading:
@@ -122,7 +122,7 @@ class Reading:
         elif len(self.problems) == MOST_PROBLEMS:
             message = f"and more: only {MOST_PROBLEMS} problems are listed"
             hint = "mend what is listed, then check again"
-            self.problems.append(Problem(self.document.file, self.document.locate(path), "", message, hint))
+            self.problems.append(self.document.problem((), message, hint))
 
     def suggest(self, word: str, known: Iterable[str]) -> str:
         """A hint that names the nearest known word; empty once there are more problems than anybody reads."""

@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from appliance import grammar
-from appliance.reading import shown
+from appliance.reading import Unfit, shown
 from appliance.settings import NetworkMode, Push
 from appliance.shapes import Field, ListOf, NamedTables, Number, Table, Text
 
@@ -18,6 +18,7 @@ IMAGE_SOURCES: Final = ("flatcar", "fedora-coreos", "container-linux", "ipxe")
 _SHORTEST_LEASE: Final = 120
 _LONGEST_LEASE: Final = 365 * 86400
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,8})([smhd])", re.ASCII)
+_LEASE_HINT: Final = 'write a number with s, m, h or d, such as "1h"'
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -25,16 +26,17 @@ def parse_lease(raw: str) -> int:
     """A lease time such as 150s, 10m, 1h or 1d, in seconds; ValueError when it is none or out of bounds."""
     found = _DURATION.fullmatch(raw)
     if not found:
-        raise ValueError(f'{shown(raw)} is not a lease time: a number with s, m, h or d, such as "1h"')
+        raise Unfit(f"{shown(raw)} is not a lease time", _LEASE_HINT)
     seconds = int(found[1]) * _UNITS[found[2]]
     if seconds < _SHORTEST_LEASE:
-        raise ValueError(f"a lease of {raw} is too short: dnsmasq gives none below {_SHORTEST_LEASE}s")
+        hint = f"dnsmasq gives none below {_SHORTEST_LEASE}s: write that or more"
+        raise Unfit(f"a lease of {raw} is too short", hint)
     if seconds > _LONGEST_LEASE:
-        raise ValueError(f"a lease of {raw} is too long: at most 365d")
+        raise Unfit(f"a lease of {raw} is too long", "write 365d or less")
     return seconds
 
 
-_LEASE: Final = Text("a lease time", parse_lease, {"pattern": "^[1-9][0-9]*[smhd]$"}, 32)
+_LEASE: Final = Text("a lease time", parse_lease, {"pattern": "^[1-9][0-9]*[smhd]$"}, 32, _LEASE_HINT)
 
 RELAYED_SUBNET: Final = Field("subnet", grammar.SUBNET, "the VLAN behind the relay", required=True)
 ROUTER: Final = Field("router", grammar.IPV4, "the relay's address on that VLAN", required=True)

@@ -19,6 +19,7 @@ from appliance.settings import (
     HttpSettings,
     ImageSettings,
     MatchboxSettings,
+    NetworkMode,
     NetworkSettings,
     Origin,
     Push,
@@ -29,6 +30,7 @@ from appliance.shapes import Row
 from appliance.toml_lines import read_toml
 
 _DEFAULT: Final = Origin("default")
+_NETWORK_HINT: Final = "write a table such as [network.pxe]"
 
 
 def parse_settings(text: str, file: str) -> Settings:
@@ -64,7 +66,7 @@ def _read(top: Row) -> Settings:
             _check_neighbours(row, network, networks.values())
             networks[name] = network
     if tables == ():
-        top.add("network", "no network is set", "write a table such as [network.pxe]")
+        top.add("network", "no network is set", _NETWORK_HINT)
     http, matchbox, images = top.get(keys.HTTP), top.get(keys.MATCHBOX), top.get(keys.IMAGES)
     port = http.get(keys.PORT) if http else None
     return Settings(
@@ -84,7 +86,10 @@ def _network(name: str, row: Row) -> NetworkSettings | None:
     if address is None:
         address = subnet.network_address + 1
     elif reason := usable_by_host(address, subnet):
-        row.add("address", f"cannot be our address: {reason}")
+        row.add("address", f"cannot be our address: {reason}", "leave it out for the first host address")
+    if mode is NetworkMode.PROXY and row.has(keys.RELAYED):
+        hint = 'leave relayed out, or write mode = "dhcp"'
+        row.add("relayed", "works with mode = \"dhcp\" only in this version", hint)
     plain = NetworkSettings(name, interface, subnet, address)
     return replace(
         plain,
@@ -102,7 +107,8 @@ def _relayed(row: Row) -> Iterator[Relayed]:
         if subnet is None or router is None:
             continue
         if reason := usable_by_host(router, subnet):
-            below.add("router", f"cannot be the relay's address: {reason}")
+            hint = "write the address that the relay has on that VLAN"
+            below.add("router", f"cannot be the relay's address: {reason}", hint)
         yield Relayed(subnet, router)
 
 
@@ -110,13 +116,14 @@ def _check_neighbours(row: Row, network: NetworkSettings, before: Iterable[Netwo
     """No interface faces two networks, and no address lies in two subnets."""
     for other in before:
         if other.interface == network.interface:
-            row.add("interface", f"{network.interface} already faces the network {other.name!r}")
+            message = f"{network.interface} already faces the network {other.name!r}"
+            row.add("interface", message, "each network needs an interface of its own, such as a VLAN device")
     own = [("subnet", network.subnet), *(("relayed", r.subnet) for r in network.relayed)]
     taken = [(subnet, f"of the network {other.name!r}") for other in before for subnet in _subnets(other)]
     for key, subnet in own:
         for rival, whose in taken:
             if subnet.overlaps(rival):
-                row.add(key, f"{subnet} overlaps {rival} {whose}")
+                row.add(key, f"{subnet} overlaps {rival} {whose}", "give one of the two another subnet")
         taken.append((subnet, "of the same network"))
 
 
@@ -129,8 +136,10 @@ def _matchbox(row: Row) -> MatchboxSettings:
     plain = MatchboxSettings()
     endpoint, data, push = row.get(keys.ENDPOINT), row.get(keys.DATA), row.get(keys.PUSH)
     read = MatchboxSettings(endpoint or plain.endpoint, data or plain.data, push or plain.push)
-    if read.builtin and read.push is not Push.NONE:
-        row.add("push", "is for an external Matchbox only", "leave it out, or name the endpoint")
+    if read.push is not Push.NONE:
+        # A setting that would be ignored is refused: an operator would count on it.
+        hint = "leave it out, and bring groups and profiles to the external Matchbox yourself"
+        row.add("push", f"push is not part of this version: {read.push.value} would do nothing", hint)
     return read
 
 

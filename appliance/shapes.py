@@ -20,7 +20,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 _UNKNOWN_KEYS_NAMED: Final = 20
-_TABLE_HINT: Final = "write keys and values below its name, as the examples in the README do"
+_TABLE_HINT: Final = "write a table: keys and values, in { … } or below a [header]"
 _DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,11})", re.ASCII)
 
 

@@ -35,6 +35,8 @@ _MANY_PARTS: Final = re.compile(rf"(?:\.[ \t]*(?>{_KEY})[ \t]*){{{_KEY_PARTS}}}"
 _OPAQUE: Final = re.compile(
     r'"""(?:[^\\]|\\.)*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*', re.DOTALL
 )
+_NOT_OURS: Final = "nothing of ours is that deep: is this file meant for the appliance?"
+_SYNTAX: Final = "mend that line or the one before it: strings stand in quotes, [table] heads on their own"
 _HUGE_NUMBER: Final = re.compile(r"(?<![0-9_])[0-9_]{4000,}")
 _AT: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -45,19 +47,19 @@ def read_toml(text: str, file: str, problems: list[Problem]) -> Document | None:
     for long_line in _LONG_LINE.finditer(text):
         if _MANY_PARTS.search(long_line[0]):
             line = text.count("\n", 0, long_line.start()) + 1
-            problems.append(Problem(file, line, "", f"a key has more than {_KEY_PARTS} parts"))
+            problems.append(Problem(file, line, "", f"a key has more than {_KEY_PARTS} parts", _NOT_OURS))
             return None
     try:
         data = tomllib.loads(text)
     except RecursionError:
-        problems.append(Problem(file, 0, "", "lists or tables are nested too deeply"))
+        problems.append(Problem(file, _deepest_line(text), "", "is nested too deeply", _NOT_OURS))
     except tomllib.TOMLDecodeError as error:
         problems.extend(_explain(text, file, str(error)))
     except ValueError:
         # Not a syntax error: Python will not turn that many digits into a number.
         digits = _HUGE_NUMBER.search(text)
-        line = text.count("\n", 0, digits.start()) + 1 if digits else 0
-        problems.append(Problem(file, line, "", "has a number of too many digits"))
+        line = text.count("\n", 0, digits.start()) + 1 if digits else 1
+        problems.append(Problem(file, line, "", "has a number of too many digits", "write a shorter one"))
     else:
         return Document(file, data, TomlLines(text))
     return None
@@ -65,14 +67,21 @@ def read_toml(text: str, file: str, problems: list[Problem]) -> Document | None:
 
 def _explain(text: str, file: str, message: str) -> Iterator[Problem]:
     at = _AT.search(message)
-    line = int(at[1]) if at and at[1] else (text.count("\n") + 1 if at else 0)
+    line = int(at[1]) if at and at[1] else (text.count("\n") + 1 if at else 1)
     twice = list(islice(TomlLines(text).repeated(), ENOUGH_PROBLEMS))
     if any(second == line for _, _, second in twice):
         for path, first, second in twice:
-            yield Problem(file, second, dotted(path), f"is written twice, first at {file}:{first}")
+            message = f"is written twice, first at {file}:{first}"
+            yield Problem(file, second, dotted(path), message, "keep one of the two")
         return
     sentence = message[: at.start()] if at else message
-    yield Problem(file, line, "", f"is not TOML: {sentence}")
+    yield Problem(file, line, "", f"is not TOML: {sentence}", _SYNTAX)
+
+
+def _deepest_line(text: str) -> int:
+    """The line that opens the most brackets: where a parser that ran out of depth must have been."""
+    lines = text.splitlines() or [""]
+    return max(range(len(lines)), key=lambda n: sum(map(lines[n].count, "[{"))) + 1
 
 
 class TomlLines:

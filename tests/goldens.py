@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import shutil
 from collections.abc import Mapping
@@ -22,9 +23,15 @@ def assert_golden(case: str, files: Mapping[str, bytes]) -> None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
         pytest.fail(f"{folder} was written anew: look at the difference, then run without PXE_UPDATE_GOLDEN")
-    assert sorted(files) == sorted(read_tree(folder))
-    for name, content in read_tree(folder).items():
-        assert files[name].decode() == content.decode(), name
+    before, after = read_tree(folder), dict(files)
+    lines: list[str] = []
+    for name in sorted(before.keys() | after.keys()):
+        old, new = (tree.get(name, b"").decode().splitlines() for tree in (before, after))
+        lines += difflib.unified_diff(old, new, f"golden/{case}/{name}", "now", lineterm="", n=0)
+    if before != after:
+        names = sorted(before.keys() ^ after.keys())
+        head = f"{folder} differs; files that come or go: {', '.join(names) or 'none'}"
+        pytest.fail("\n".join([head, *lines]), pytrace=False)
 
 
 def read_tree(folder: Path) -> dict[str, bytes]:

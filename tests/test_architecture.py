@@ -55,6 +55,8 @@ WORLDLY_FILES = {
     "daemon/control.py",
     "daemon/follow.py",
     "daemon/history.py",
+    "daemon/gate.py",
+    "daemon/premises.py",
     "daemon/pulse.py",
     "daemon/recorder.py",
     "daemon/run.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -14,7 +15,7 @@ from rich.text import Text
 
 from appliance.cli.client import ask, daemon_is_running, no_sense, stream
 from appliance.cli.common import Output, print_json, print_lines, print_table, stdout_console
-from appliance.errors import ExitCode
+from appliance.errors import ExitCode, SurroundingsError
 from appliance.paths import Paths
 from appliance.plain_text import safe_text
 from appliance.sync.generations import current_id, read_manifest
@@ -88,8 +89,10 @@ def _status(paths: Paths) -> dict[str, object]:
     if daemon_is_running(paths):
         answer = ask(paths, "GET", "/v1/status")
         return answer if isinstance(answer, dict) else {}
-    number = current_id(paths)
-    manifest = read_manifest(paths, number) if number is not None else None
+    number = manifest = None
+    with contextlib.suppress(SurroundingsError):  # damaged: the problem below is told all the same
+        number = current_id(paths)
+        manifest = read_manifest(paths, number) if number is not None else None
     problem = {
         "id": "daemon",
         "severity": "error",
@@ -138,7 +141,8 @@ def _status_lines(facts: Mapping[str, object]) -> Iterable[str]:
     yield f"strays      {facts.get('strays')}"
     reachable = {"True": "reachable", "False": "NOT reachable"}
     answer = reachable.get(str(_at(facts, "matchbox", "reachable")), "not asked yet")
-    yield f"matchbox    {_at(facts, 'matchbox', 'endpoint')}, {answer}"
+    endpoint = _at(facts, "matchbox", "endpoint")
+    yield f"matchbox    {endpoint}, {answer}" if endpoint else "matchbox    -"
     for problem in _rows(facts.get("problems")):
         yield f"{problem.get('severity')}: {problem.get('message')}"
         if problem.get("fix"):

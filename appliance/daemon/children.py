@@ -49,7 +49,6 @@ class _Running:
     follower: LogFollower
     correlator: Correlator
     errors: Path
-    stopped: bool = False
     task: asyncio.Task[None] | None = None
     last: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_LINES))
 
@@ -88,6 +87,11 @@ class Children:
     def pids(self) -> dict[str, int]:
         """Process ids of the children that run."""
         return {name: child.process.pid for name, child in self._running.items()}
+
+    @property
+    def skipped(self) -> int:
+        """Bytes of log that were passed over since the children were started."""
+        return sum(child.follower.skipped for child in self._running.values())
 
     def expect(self, xid: int) -> None:
         """A transaction id of our own questions: what it brings is a sign of life, no event."""

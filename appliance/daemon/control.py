@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+import difflib
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict
 from typing import Protocol
 
@@ -31,6 +32,7 @@ class Readings(Protocol):
     def status(self) -> dict[str, object]: ...
     def machines(self) -> list[dict[str, object]]: ...
     def machine(self, name: str) -> dict[str, object] | None: ...
+    def names(self) -> Iterable[str]: ...
     def leases(self) -> list[dict[str, object]]: ...
     async def events(self, *, limit: int, machine: str | None) -> list[str]: ...
     def subscribe(self, machine: str | None = None) -> asyncio.Queue[str]: ...
@@ -80,7 +82,7 @@ def add_readings(
     async def machine(request: web.Request) -> web.Response:
         found = readings.machine(request.match_info["name"])
         if found is None:
-            raise Refused(f"there is no machine {request.match_info['name']!r} in the current generation")
+            raise unknown_machine(request.match_info["name"], readings.names())
         return web.json_response(found)
 
     async def leases(_: web.Request) -> web.Response:
@@ -91,6 +93,13 @@ def add_readings(
     app.router.add_get("/v1/machines/{name}", machine)
     app.router.add_get("/v1/leases", leases)
     app.router.add_get("/v1/events", EventStream(readings, followers, most_events).answer)
+
+
+def unknown_machine(name: str, names: Iterable[str]) -> Refused:
+    """The error for a machine that nobody knows, with the nearest that somebody does."""
+    near = difflib.get_close_matches(name, list(names), 1)
+    hint = f"did you mean {near[0]}?" if near else "pxe-appliance machines lists them"
+    return Refused(f"there is no machine {name[:64]!r} in the current generation", hint=hint)
 
 
 class EventStream:

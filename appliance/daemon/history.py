@@ -38,7 +38,7 @@ class History:
         One that is whole and cannot be written is read into memory, and what happens is kept there.
         """
         make_directory(path.parent)
-        self._db = _opened(path)
+        self._db, self.problem = _opened(path)
 
     def append(
         self,
@@ -87,24 +87,45 @@ class History:
         self._db.close()
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _opened(path: Path) -> tuple[sqlite3.Connection, str | None]:
+    """The history and what is wrong with it, in words for an operator."""
     try:
-        return _open(path)
+        return _open(path), None
     except sqlite3.DatabaseError as error:
         damaged = error.sqlite_errorcode & 0xFF in _DAMAGED  # the low byte of an extended code
         if damaged and _set_aside(path):
             _log.error("the history was damaged and is begun anew: %s", error)
-            return _opened(path)
+            db, _ = _opened(path)
+            saved = _salvage(path, db)
+            return db, (
+                f"the history was damaged: it was set aside as {path.name}.damaged and begun anew, "
+                f"{saved} installed machines were saved from it"
+            )
         _log.error("cannot write the history, it is kept in memory until the next start: %s", error)
-        return _in_memory(path)
+        return _in_memory(path), f"the history cannot be written and is kept in memory: {error}"
+
+
+def _salvage(path: Path, db: sqlite3.Connection) -> int:
+    """Bring over who is installed, as far as the damaged file can be read; how many it were.
+
+    Who is forgotten here is installed again at its next boot.
+    """
+    rows: list[tuple[str, str]] = []
+    with contextlib.suppress(sqlite3.Error):
+        damaged = sqlite3.connect(f"{path.absolute().as_uri()}.damaged?mode=ro", uri=True)
+        with contextlib.closing(damaged):
+            rows = damaged.execute("SELECT machine, at FROM installed").fetchall()
+    with contextlib.suppress(sqlite3.Error), db:
+        db.executemany("INSERT OR REPLACE INTO installed VALUES (?, ?)", rows)
+    return len(rows)
 
 
 def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, check_same_thread=False, timeout=5)
     try:
-        # WAL with NORMAL loses at most the last moments at a power cut and never the file.
+        # FULL: what was acknowledged (a machine is installed) is still known after a power cut.
         db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")
+        db.execute("PRAGMA synchronous=FULL")
         db.executescript(_SCHEMA)
         if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
             damage = sqlite3.DatabaseError("pages are damaged")

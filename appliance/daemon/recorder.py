@@ -30,6 +30,14 @@ class Recorder:
         self._listeners: dict[asyncio.Queue[str], str | None] = {}
         self._busy = threading.Lock()
         self.dropped = 0
+        self.failure = ""  # why the last write failed, empty when it did not
+
+    @property
+    def problem(self) -> str:
+        """What an operator has to know about the history; empty when it is well."""
+        if self.failure:
+            return f"the history cannot be written, {self.dropped} events are lost: {self.failure}"
+        return self._history.problem or ""
 
     def record(self, event: Event) -> None:
         """Keep and publish one event."""
@@ -70,14 +78,14 @@ class Recorder:
         with self._busy:
             return self._history.events(limit=limit, machine=machine)
 
-    def flush(self) -> None:
-        """Write what has been collected. From any thread."""
+    def flush(self) -> bool:
+        """Write what has been collected, from any thread; whether all of it is on disk."""
         with self._busy:
             events, self._events = self._events, []
             ladders, self._ladders = self._ladders, {}
             installed, self._installed = self._installed, {}
             if not events and not ladders and not installed:
-                return
+                return self._history.problem is None
             try:
                 self._history.append(events, ladders, installed)
             except sqlite3.Error as error:
@@ -88,7 +96,11 @@ class Recorder:
                     self._ladders.setdefault(machine, text)
                 for machine, at in installed.items():
                     self._installed.setdefault(machine, at)
+                self.failure = str(error)
                 _log.warning("cannot write the history, %d events lost: %s", len(events), error)
+                return False
+            self.failure = ""
+            return self._history.problem is None
 
     async def write_behind(self) -> None:
         """Write every half second, for ever."""

@@ -22,6 +22,12 @@ _RUNGS = {
 }
 
 
+_RUNGS_OF_MACHINES = frozenset({EventKind.SCRIPT, EventKind.IGNITION, EventKind.BOOTFILE})
+_GIVEN = frozenset(
+    {RequestKind.CHAIN, RequestKind.SCRIPT, RequestKind.GRUB, RequestKind.IGNITION, RequestKind.ASSET}
+)
+
+
 def event_of(record: RequestRecord, served: Served, at: datetime, *, to_disk: bool) -> Event | None:
     """The event that an answered request is; None when it says nothing about a boot.
 
@@ -35,6 +41,8 @@ def event_of(record: RequestRecord, served: Served, at: datetime, *, to_disk: bo
         kind = _asset_rung(record, served, machine)
     else:
         kind = _RUNGS.get(record.kind)
+    if kind is None or (machine is None and kind in _RUNGS_OF_MACHINES):
+        kind = EventKind.STRAY if machine is None and _is_stranger(record, served) else None
     if kind is None:
         return None
     said = {
@@ -56,6 +64,13 @@ def event_of(record: RequestRecord, served: Served, at: datetime, *, to_disk: bo
         machine.network if machine else None,
         MappingProxyType({k: v for k, v in said.items() if v}),
     )
+
+
+def _is_stranger(record: RequestRecord, served: Served) -> bool:
+    """Whether somebody who is no machine of ours was given something that machines boot from."""
+    address = client_address(record.client)
+    ours = any(address == network.address for network in served.settings.networks.values())
+    return record.kind in _GIVEN and not ours
 
 
 def machine_of(record: RequestRecord, served: Served) -> Machine | None:
@@ -91,7 +106,7 @@ def client_address(text: str) -> IPv4Address | None:
 def _asset_rung(record: RequestRecord, served: Served, machine: Machine | None) -> EventKind | None:
     if record.method != "GET" or record.status not in {200, 206}:
         return None
-    if record.path.startswith(_FIRST_STAGES):
+    if record.path.removeprefix(_FIRST_STAGES) in served.boot_files:
         return EventKind.BOOTFILE
     boot = _boot(served, machine)
     if boot is None:

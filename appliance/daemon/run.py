@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import logging
 import os
-import resource
 import signal
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -22,11 +22,13 @@ from appliance.daemon import signals as s
 from appliance.daemon.activate import Activator
 from appliance.daemon.adopt import adopted_generation, generation_to_serve
 from appliance.daemon.children import Children
-from appliance.daemon.control import control_app
+from appliance.daemon.control import control_app, unknown_machine
 from appliance.daemon.history import History
 from appliance.daemon.leases import live
+from appliance.daemon.premises import allow_many_files, clear_socket, open_to_group, refuse_without_rights
 from appliance.daemon.pulse import Pulse
 from appliance.daemon.recorder import Recorder
+from appliance.daemon.remember import remembered
 from appliance.daemon.served import Served
 from appliance.daemon.state import Now, State, step
 from appliance.daemon.status import Process, machine_json, machines_json, status_json
@@ -38,13 +40,13 @@ from appliance.sync import generations
 from appliance.sync import run as route
 from appliance.sync.apply import AppliedPlan, ProvenPlan
 from appliance.system.clock import monotonic, now
-from appliance.system.files import exclusive_lock, make_directory
+from appliance.system.files import exclusive_lock
 from appliance.system.notify import notify
 
 _log = logging.getLogger("pxe-appliance")
 _STOP_SECONDS = 15.0
 _PROVE_EVERY = 10.0
-_FILES = 4096
+_PAST = 20_000  # events that are read at start for who holds what
 _TURN = 100  # signals
 _START_SECONDS = 5.0
 
@@ -64,17 +66,10 @@ def run_daemon(paths: Paths, *, verbose: bool) -> int:
         else "%(asctime)s %(levelname)s %(message)s",
     )
     logging.getLogger("asyncio").setLevel(logging.WARNING)
-    _allow_many_files()
+    allow_many_files()
+    refuse_without_rights()
     with exclusive_lock(Path(paths.daemon_lock), wait=False, purpose="pxe-appliance serve"):
         return asyncio.run(Daemon(paths).serve())
-
-
-def _allow_many_files() -> None:
-    """Room for a rack at once: the TFTP child takes one descriptor for each of its 1,024 transfers."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Daemon:
@@ -180,6 +175,9 @@ class Daemon:
         adopted, left = await asyncio.to_thread(generation_to_serve, self.paths)
         if adopted is not None:
             self.children.follow(adopted.served)
+            past = await asyncio.to_thread(self.recorder.past, _PAST, None)
+            leases, strays = remembered(past, adopted.served)
+            self.queue.put_nowait(s.Remembered(leases, strays))
             self.queue.put_nowait(adopted)
             await self._settled()
             if generations.read_manifest(self.paths, adopted.served.id or 0).pinned:
@@ -215,11 +213,11 @@ class Daemon:
                 await self.web.listening.wait()
 
     async def _open_control(self) -> web.AppRunner:
-        _clear_socket(self.paths)
+        clear_socket(self.paths)
         runner = web.AppRunner(control_app(self, self), access_log=None, shutdown_timeout=1)
         await runner.setup()
         await web.UnixSite(runner, str(self.paths.control)).start()
-        _open_to_group(self.paths)
+        open_to_group(self.paths)
         return runner
 
     async def _close(
@@ -235,7 +233,7 @@ class Daemon:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await control.cleanup()
-        _clear_socket(self.paths)
+        clear_socket(self.paths)
         self.queue.put_nowait(s.StopRequested())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(decider), _STOP_SECONDS)
@@ -246,7 +244,7 @@ class Daemon:
         self.history.close()
 
     def _remember(self) -> None:
-        """How far machines had come, and who held what, before we were started."""
+        """How far machines had come before we were started."""
         ladders, installed = {}, {}
         for machine, raw in self.history.ladders().items():
             with contextlib.suppress(ValueError):
@@ -261,6 +259,15 @@ class Daemon:
     def status(self) -> dict[str, object]:
         """For `status`."""
         problems = [self.sync_problem] if self.sync_problem else []
+        if self.recorder.problem:
+            problems.append(
+                _problem("history", "warning", self.recorder.problem, f"df -h {self.paths.state}")
+            )
+        if self.children.skipped:
+            words = (
+                f"{self.children.skipped} bytes of dnsmasq's log were too many to read: events are missing"
+            )
+            problems.append(_problem("log", "warning", words, "pxe-appliance events"))
         problems += [_problem("http", "error", why, "ss -ltnp") for why in self.web.problems]
         problems += [_problem("matchbox-data", "warning", why, "") for why in self.web.data_problems]
         process = Process(os.getpid(), self.started, self.children.pids, tuple(problems))
@@ -274,6 +281,10 @@ class Daemon:
         """For `machine show`."""
         found = self.state.served.machines.get(name)
         return machine_json(self.state, found, now()) if found else None
+
+    def names(self) -> Iterable[str]:
+        """Every machine's name."""
+        return self.state.served.machines.keys()
 
     def leases(self) -> list[dict[str, object]]:
         """For `leases`."""
@@ -301,6 +312,11 @@ class Daemon:
         """Whether a machine has said that it is installed."""
         return machine in self.state.installed
 
+    async def keep_installed(self, event: Event) -> bool:
+        """Make it durable that a machine is installed; False when the disk does not take it."""
+        self.recorder.save_installed(event.machine or "", event.at)
+        return await asyncio.to_thread(self.recorder.flush)
+
     def report(self, signal_seen: s.Signal) -> None:
         """Tell the decider."""
         self.queue.put_nowait(signal_seen)
@@ -310,7 +326,7 @@ class Daemon:
     async def reinstall(self, name: str) -> None:
         """Give an installed machine its installer again at its next boot."""
         if name not in self.state.served.machines:
-            raise Refused(f"there is no machine {name!r} in the current generation")
+            raise unknown_machine(name, self.names())
         self.report(s.ReinstallWanted(name))
 
     async def sync(self, request: route.Request) -> dict[str, object]:
@@ -363,17 +379,6 @@ async def _first_failure(tasks: list[asyncio.Task[None]]) -> None:
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
-
-
-def _clear_socket(paths: Paths) -> None:
-    """No socket file: one that a killed daemon left would refuse everybody."""
-    make_directory(Path(paths.run))
-    Path(paths.control).unlink(missing_ok=True)
-
-
-def _open_to_group(paths: Paths) -> None:
-    """Whoever is in the group that owns the run directory may ask and tell."""
-    Path(paths.control).chmod(0o660)
 
 
 def _problem(identity: str, severity: str, message: str, fix: str) -> dict[str, str]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
+from immutables import Map
+
+from appliance.addresses import Mac
 from appliance.boot.events import Event
 from appliance.boot.ladder import Ladder
+from appliance.daemon.leases import Lease
 from appliance.daemon.served import Served
 from appliance.system.network import InterfaceState
 
@@ -74,6 +79,14 @@ class Adopted:
 
 
 @dataclass(frozen=True, slots=True)
+class Remembered:
+    """Who held what and who was a stranger before we were started."""
+
+    leases: Map[str, Lease]
+    strays: Mapping[Mac, datetime]
+
+
+@dataclass(frozen=True, slots=True)
 class InterfaceSeen:
     """The state of a network's interface."""
 
@@ -114,6 +127,7 @@ Signal: TypeAlias = (
     | RestartChild
     | AddressDisabled
     | Adopted
+    | Remembered
     | InterfaceSeen
     | EndpointSeen
     | ReinstallWanted

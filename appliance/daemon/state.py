@@ -98,6 +98,9 @@ def step(state: State, signal: s.Signal, now: Now) -> Stepped:  # noqa: C901 - a
         case s.AddressDisabled(name):
             due = state.reloaded_at.get(name, float("-inf")) + RELOAD_EVERY
             return _reload_due(replace(state, declined=_with(state.declined, name, due)), name, now)
+        case s.Remembered(leases, strays):
+            newest = dict(list(strays.items())[-STRAYS_COUNTED:])
+            return replace(state, leases=leases, strays=MappingProxyType(newest)), []
         case s.InterfaceSeen(network, seen):
             return replace(state, interfaces=_with(state.interfaces, network, seen)), []
         case s.EndpointSeen(reachable):
@@ -142,6 +145,8 @@ def _adopted(state: State, served: Served, now: Now) -> Stepped:
     for name in wanted:
         children.setdefault(name, Child(name))
     machines = served.machines
+    if served.settings.matchbox.endpoint != state.served.settings.matchbox.endpoint:
+        state = replace(state, endpoint_reachable=None)
     state = replace(
         state,
         served=served,

@@ -47,6 +47,7 @@ class Owner(Readings, Protocol):
 
     def served(self) -> Served: ...
     def installed(self, machine: str) -> bool: ...
+    async def keep_installed(self, event: Event) -> bool: ...
     def report(self, signal: s.Signal) -> None: ...
 
 
@@ -176,8 +177,11 @@ class WebSide:
         client = request.remote or ""
         verdict = read_report(await request.read(), client, self._owner.served(), now())
         if isinstance(verdict, Rejected):
-            self._owner.report(s.Happened(_refused_report(client, verdict)))
+            self._owner.report(s.Happened(_refused_report(client, verdict, self._owner.served())))
             return web.json_response({"error": verdict.reason}, status=verdict.status)
+        if verdict.installed and not await self._owner.keep_installed(verdict.event):
+            # Whoever is told "ok" may reboot into its disk: it must still be known after a power cut.
+            return web.json_response({"error": "cannot be kept now, report again"}, status=503)
         self._owner.report(s.Happened(verdict.event))
         return web.json_response({"ok": True})
 
@@ -201,9 +205,12 @@ class WebSide:
             self._owner.report(s.Happened(event))
 
 
-def _refused_report(client: str, verdict: Rejected) -> Event:
+def _refused_report(client: str, verdict: Rejected, served: Served) -> Event:
     detail = {"path": "/v1/report", "status": str(verdict.status), "reason": verdict.reason}
-    return Event(now(), EventKind.HTTP_ERROR, ip=client_address(client), detail=detail)
+    address = client_address(client)
+    machine = served.by_ip.get(address) if address else None
+    name, mac = (str(machine.name), machine.mac) if machine else (None, None)
+    return Event(now(), EventKind.HTTP_ERROR, name, mac, address, detail=detail)
 
 
 def _socket(place: _Place) -> socket.socket:

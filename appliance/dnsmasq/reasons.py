@@ -49,7 +49,11 @@ def why_ignored(
     if home != network:
         return Reason("wrong-network", f"{machine} belongs to network {home}", "move the cable, or its entry")
     if isinstance(packet, r.NoAddress):
-        return Reason("no-address", f"the address of {machine} cannot be given: {packet.note}", "see why")
+        return Reason(
+            "no-address",
+            f"the address of {machine} cannot be given: {packet.note}",
+            "pxe-appliance events shows what came before",
+        )
     if packet.of == "BOOTP":
         return Reason("bootp", "it asks with BOOTP, which leaves no lease to take back", "use DHCP")
     if asking and stage == "firmware":

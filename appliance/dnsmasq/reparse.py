@@ -19,10 +19,11 @@ _OCTET: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _LINE: Final = re.compile(
     r"(?:tag:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,14}),)?"
     r"(?P<macs>[0-9a-f][02468ace](?::[0-9a-f]{2}){5}(?:,[0-9a-f][02468ace](?::[0-9a-f]{2}){5})*),"
-    rf"(?:(?P<ignore>ignore)|(?P<ip>{_OCTET}(?:\.{_OCTET}){{3}}),(?P<name>[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?))",
+    rf"(?:(?P<ignore>ignore)|(?P<ip>{_OCTET}(?:\.{_OCTET}){{3}}),(?P<name>[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z0-9])?))",
     re.ASCII,
 )
-_WORDS: Final = frozenset({"ignore", "infinite"})
+# What dnsmasq takes for something else where a name would stand.
+_NO_NAME: Final = re.compile(r"[0-9]+[smhdw]?|ignore|infinite", re.ASCII)
 _LONGEST: Final = 1000
 
 
@@ -121,7 +122,7 @@ def _parse_line(number: int, line: str) -> Reservation | Ignore:
         if len(macs) != 1:
             raise HostsSyntax(number, "silences several NICs at once")
         return Ignore(macs[0], found["tag"])
-    if found["name"] in _WORDS:
+    if _NO_NAME.fullmatch(found["name"]):
         raise HostsSyntax(number, f"has the host name {found['name']}, a word of dnsmasq's")
     return Reservation(macs, found["ip"], found["name"], found["tag"])
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from appliance import grammar
 from appliance.inventory.model import BootPolicy, ImageRef
-from appliance.reading import nearest, shown
+from appliance.reading import Unfit, nearest, shown
 from appliance.shapes import Field, ListOf, MapOf, NamedTables, Number, Table, Text
 
 # What an operator can ask for by `os/stream`; `local/NAME` is an image that was put there by hand.
@@ -40,6 +40,9 @@ BOND_MODES: Final = (
 _SCRIPT_WORD: Final = r"[A-Za-z0-9._=,:/@+%?~!-]{1,1024}"
 _ASSET: Final = r"/?[A-Za-z0-9_][A-Za-z0-9._=@+~-]*(?:/[A-Za-z0-9_][A-Za-z0-9._=@+~-]*)*"
 _URL: Final = r"(?:https?|tftp)://[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?/[A-Za-z0-9._=,:/@+%?~-]*"
+_IMAGE_HINT: Final = "write os/stream[@version], such as flatcar/stable, or local/NAME"
+# As `dmidecode -s system-uuid` prints it (RFC 4122).
+_UUID_HINT: Final = "write 8-4-4-4-12 hexadecimal digits"
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 
 
@@ -47,16 +50,15 @@ def parse_image(raw: str) -> ImageRef:
     """`os/stream[@version]` of a known os and stream, or `local/NAME`; otherwise ValueError says why."""
     found = _IMAGE.fullmatch(raw)
     if not found or ".." in raw:
-        raise ValueError(
-            f"{shown(raw)} is not an image: os/stream[@version] such as flatcar/stable is expected"
-        )
+        raise Unfit(f"{shown(raw)} is not an image", _IMAGE_HINT)
     os, stream = found["os"], found["stream"]
     if os != "local" and os not in STREAMS:
         near = nearest(os, STREAMS)
-        tail = f"did you mean {near!r}?" if near else f"known are {', '.join(STREAMS)} and local"
-        raise ValueError(f"{os!r} in {shown(raw)} is no operating system we have images of: {tail}")
+        hint = f"did you mean {near!r}?" if near else f"known are {', '.join(STREAMS)} and local"
+        raise Unfit(f"{os!r} in {shown(raw)} is no operating system we have images of", hint)
     if os != "local" and stream not in STREAMS[os]:
-        raise ValueError(f"{stream!r} in {shown(raw)} is no stream of {os}: it has {', '.join(STREAMS[os])}")
+        hint = f"it has {', '.join(STREAMS[os])}"
+        raise Unfit(f"{stream!r} in {shown(raw)} is no stream of {os}", hint)
     return ImageRef(os, stream, found["version"])
 
 
@@ -64,19 +66,13 @@ def parse_uuid(raw: str) -> str:
     """An SMBIOS UUID in lower case; ValueError with a sentence otherwise."""
     lowered = raw.lower()
     if not _UUID.fullmatch(lowered):
-        raise ValueError(f"{shown(raw)} is not a UUID (RFC 4122: 8-4-4-4-12 hexadecimal digits)")
+        raise ValueError(f"{shown(raw)} is not a UUID")
     return lowered
 
 
-def _parse_label_value(raw: str) -> str:
-    if len(raw) > 256:
-        raise ValueError(f"a label's value has at most 256 characters, not {len(raw)}")
-    return raw
-
-
 _SERIAL: Final = Text("a serial number", str, {"maxLength": 128}, 128)
-_UUID_TEXT: Final = Text("a UUID", parse_uuid, {"format": "uuid"}, 64)
-_IMAGE_TEXT: Final = Text("an image", parse_image, {"pattern": f"^{_PLAIN_IMAGE}$"})
+_UUID_TEXT: Final = Text("a UUID", parse_uuid, {"format": "uuid"}, 64, _UUID_HINT)
+_IMAGE_TEXT: Final = Text("an image", parse_image, {"pattern": f"^{_PLAIN_IMAGE}$"}, hint=_IMAGE_HINT)
 _SOURCE: Final = grammar.matching(
     "a kernel or initrd",
     rf"{_URL}|{_ASSET}",
@@ -93,7 +89,7 @@ _LABEL_KEY: Final = grammar.matching(
 _PROFILE_NAME: Final = grammar.matching(
     "a profile's name", r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", "at most 63 letters, digits, dots and dashes"
 )
-_LABEL_VALUE: Final = Text("a label's value", _parse_label_value, {"maxLength": 256})
+_LABEL_VALUE: Final = Text("a label's value", str, {"maxLength": 256}, 256)
 
 # Profiles.
 IMAGE: Final = Field("image", _IMAGE_TEXT, "os/stream[@version] of the image store, or local/NAME")

@@ -87,7 +87,7 @@ def load_drafts(directory: Path) -> Drafts:
             text = _read_text(path, limit, drafts.problems)
         except FileNotFoundError:
             text = None
-            drafts.problems.append(Problem(shown, 0, "", "is gone, or a link to nothing"))
+            drafts.problems.append(Problem(shown, 0, "", "is gone, or a link to nothing", "mend or remove the link"))
         document = reader(text, shown, drafts.problems) if text is not None else None
         if document is None:
             drafts.complete = False
@@ -169,7 +169,8 @@ def _read_text(path: Path, limit: int, problems: list[Problem]) -> str | None:
         raise
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
-        problems.append(Problem(shown, 0, "", f"cannot be read: {why}"))
+        hint = "it has to be a regular file, not too large, that this user may read"
+        problems.append(Problem(shown, 0, "", f"cannot be read: {why}", hint))
         return None
     if _version(before) != _version(after) or len(content) != after.st_size:
         problems.append(Problem(shown, 0, "", "changed while being read", "run it again"))

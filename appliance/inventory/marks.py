@@ -12,6 +12,7 @@ from appliance.reading import Path
 
 # The inventory's deepest value is machine.NAME.bond.NAME.vlans.NAME.dns[0]; the rest is room to be wrong in.
 DEEPEST: Final = 32
+NOT_OURS: Final = "nothing of ours is that deep: is this file meant for the appliance?"
 
 
 class Marks:

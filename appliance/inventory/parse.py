@@ -68,7 +68,7 @@ def _profile(name: str, row: Row) -> Profile:
     if row.has(keys.IMAGE) and (row.has(keys.KERNEL) or row.has(keys.INITRD)):
         row.add("image", "stands beside kernel or initrd", "a profile boots one or the other: leave one out")
     elif row.has(keys.INITRD) and not row.has(keys.KERNEL):
-        row.add("initrd", "stands without a kernel")
+        row.add("initrd", "stands without a kernel", "name the kernel, too, or an image instead")
     boot = row.get(keys.BOOT) or BootPolicy.INSTALL_ONCE
     sourced = row.has(keys.IMAGE) or row.has(keys.KERNEL)
     if not sourced and boot is not BootPolicy.DISK:
@@ -106,7 +106,7 @@ def _macs(row: Row) -> tuple[Mac, ...]:
             row.add("mac", "stands beside macs", "write one of the two")
         return row.get(keys.MACS) or ()
     if not row.has(keys.MAC):
-        row.add("mac", "is missing")
+        row.add("mac", "is missing", "write the MAC of its NIC on the PXE VLAN")
         return ()
     mac = row.get(keys.MAC)
     return () if mac is None else (mac,)

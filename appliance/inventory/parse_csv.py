@@ -42,7 +42,7 @@ def read_csv(text: str, file: str, problems: list[Problem]) -> Document | None:
             name, machine = _machine(dict(zip(header, cells, strict=False)))
             if name in machines:
                 message = f"the name {shown(name)} is written twice, first on line {lines[name]}"
-                found.append(Problem(file, line, "", message))
+                found.append(Problem(file, line, "", message, "give one of the two another name"))
                 continue
             machines[name] = machine
             lines[name] = line
@@ -65,7 +65,8 @@ def _rows(text: str, file: str, problems: list[Problem]) -> Iterator[tuple[int, 
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            problems.append(Problem(file, reader.line_num, "", f"is not CSV: {error}"))
+            hint = "close every quote, and write a quote inside a cell twice"
+            problems.append(Problem(file, max(1, reader.line_num), "", f"is not CSV: {error}", hint))
             return
         if cells is None:
             return
@@ -76,7 +77,8 @@ def _rows(text: str, file: str, problems: list[Problem]) -> Iterator[tuple[int, 
 
 def _header_problems(header: list[str], file: str, line: int) -> Iterator[Problem]:
     if len(header) > _COLUMNS:
-        yield Problem(file, line, "", f"has {len(header)} columns; at most {_COLUMNS} are read")
+        message = f"has {len(header)} columns; at most {_COLUMNS} are read"
+        yield Problem(file, line, "", message, "remove the columns that are not for the appliance")
         return
     for name in _NEEDED:
         if name not in header:
@@ -85,9 +87,9 @@ def _header_problems(header: list[str], file: str, line: int) -> Iterator[Proble
             yield Problem(file, line, "", f"has no column {name!r}", hint)
     for index, name in enumerate(header):
         if not name:
-            yield Problem(file, line, "", f"column {index + 1} has no name")
+            yield Problem(file, line, "", f"column {index + 1} has no name", "name it, or remove it")
         elif name in header[:index]:
-            yield Problem(file, line, "", f"the column {shown(name)} is there twice")
+            yield Problem(file, line, "", f"the column {shown(name)} is there twice", "remove one")
 
 
 def _machine(row: Mapping[str, str]) -> tuple[str, dict[str, object]]:

@@ -13,13 +13,18 @@ import re
 from typing import Final, NoReturn
 
 from appliance.errors import Problem
-from appliance.inventory.marks import DEEPEST, Marks
+from appliance.inventory.marks import DEEPEST, NOT_OURS, Marks
 from appliance.reading import ENOUGH_PROBLEMS, Document, shown
 
 _Level = tuple[dict[str, object], dict[str, int]] | tuple[list[object], list[int]]
 
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]\n]|[^\s{}\[\]:,"]+')
+_CONSTANTS: Final = frozenset({"NaN", "Infinity", "-Infinity"})
+_DIGITS: Final = 4000
 _NUMBER: Final = re.compile(r"-?\d+", re.ASCII)
+
+
+_TOO_DEEP: Final = f"is nested more than {DEEPEST} deep"
 
 
 class _NotJson(ValueError):
@@ -31,21 +36,47 @@ def read_json(text: str, file: str, problems: list[Problem]) -> Document | None:
     try:
         data: object = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        problems.append(Problem(file, error.lineno, "", f"is not JSON: {error.msg} (column {error.colno})"))
+        message = f"is not JSON: {error.msg} (column {error.colno})"
+        hint = "mend that place: a comma between entries and none after the last, double quotes only"
+        problems.append(Problem(file, error.lineno, "", message, hint))
         return None
     except RecursionError:
-        problems.append(Problem(file, 0, "", f"is nested more than {DEEPEST} deep"))
+        problems.append(Problem(file, _line_too_deep(text), "", _TOO_DEEP, NOT_OURS))
         return None
     except ValueError as error:
-        problems.append(Problem(file, 0, "", f"is not JSON: {error}"))
+        problems.append(_not_a_number(text, file, error))
         return None
     if not isinstance(data, dict):
-        problems.append(Problem(file, 1, "", f"a table {{…}} is expected at the top, not {shown(data)}"))
+        message = f"a table {{…}} is expected at the top, not {shown(data)}"
+        problems.append(Problem(file, 1, "", message, 'begin with { "machine": { … } }'))
         return None
     walk = _Walk(file)
     walk.over(text)
     problems.extend(walk.problems)
     return None if walk.problems else Document(file, walk.marks.root, walk.marks)
+
+
+def _not_a_number(text: str, file: str, error: ValueError) -> Problem:
+    """NaN, Infinity, or more digits than Python turns into a number: whichever comes first."""
+    line, word = 1, ""
+    for found in _TOKEN.finditer(text):
+        if found[0] == "\n":
+            line += 1
+        elif found[0] in _CONSTANTS or (found[0][0] in "-0123456789" and len(found[0]) > _DIGITS):
+            word = found[0]
+            break
+    message = str(error) if word in _CONSTANTS else "a number has too many digits"
+    return Problem(file, line, "", f"is not JSON: {message}", "write a number, or leave the key out")
+
+
+def _line_too_deep(text: str) -> int:
+    line, depth = 1, 0
+    for found in _TOKEN.finditer(text):
+        line += found[0] == "\n"
+        depth += (found[0] in "{[") - (found[0] in "}]")
+        if depth > DEEPEST:
+            break
+    return line
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -91,9 +122,7 @@ class _Walk:
             else:
                 self._place(_scalar(word))
             if len(self._open) > DEEPEST:
-                self.problems.append(
-                    Problem(self._file, self._line, "", f"is nested more than {DEEPEST} deep")
-                )
+                self.problems.append(Problem(self._file, self._line, "", _TOO_DEEP, NOT_OURS))
                 return
             if len(self.problems) >= ENOUGH_PROBLEMS:
                 return
@@ -104,7 +133,7 @@ class _Walk:
         if isinstance(entries, dict) and isinstance(lines, dict):
             if key in entries:
                 message = f"the key {shown(key)} is written twice, first on line {lines[key]}"
-                self.problems.append(Problem(self._file, self._line, "", message))
+                self.problems.append(Problem(self._file, self._line, "", message, "keep one of the two"))
             lines.setdefault(key, self._line)
 
     def _place(self, value: object) -> None:

@@ -16,12 +16,14 @@ from typing import Final
 import yaml
 
 from appliance.errors import Problem
-from appliance.inventory.marks import DEEPEST, Marks
+from appliance.inventory.marks import DEEPEST, NOT_OURS, Marks
 from appliance.plain_text import safe_text
 from appliance.reading import ENOUGH_PROBLEMS, Document, shown
 
 # The loader only lends its parser; nothing is ever composed or constructed with it.
 _PARSER: Final = yaml.CSafeLoader
+_SYNTAX: Final = "mend that line or the one before it: indent with blanks, quote what holds : or #"
+_FINE: Final = ("", "")
 
 
 def read_yaml(text: str, file: str, problems: list[Problem]) -> Document | None:
@@ -35,7 +37,8 @@ def read_yaml(text: str, file: str, problems: list[Problem]) -> Document | None:
     except yaml.YAMLError as error:
         builder.problems.append(_explain(file, error))
     except UnicodeEncodeError:
-        builder.problems.append(Problem(file, 0, "", "is not text: it holds half of a surrogate pair"))
+        message = "is not text: it holds half of a surrogate pair"
+        builder.problems.append(Problem(file, 1, "", message, "save it as UTF-8"))
     problems.extend(builder.problems)
     if builder.problems:
         return None
@@ -46,8 +49,8 @@ def _explain(file: str, error: yaml.YAMLError) -> Problem:
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         said = ", ".join(part for part in (error.context, error.problem) if part)
-        return Problem(file, mark.line + 1 if mark else 0, "", f"is not YAML: {safe_text(said)}")
-    return Problem(file, 0, "", f"is not YAML: {safe_text(str(error).splitlines()[0])}")
+        return Problem(file, mark.line + 1 if mark else 1, "", f"is not YAML: {safe_text(said)}", _SYNTAX)
+    return Problem(file, 1, "", f"is not YAML: {safe_text(str(error).splitlines()[0])}", _SYNTAX)
 
 
 def _brief(name: str | None) -> str:
@@ -94,7 +97,7 @@ class _Builder:
 
     def _descend(self, level: _Table | _List, container: object, line: int) -> None:
         if len(self._open) >= DEEPEST:
-            self._note(line, f"is nested more than {DEEPEST} deep")
+            self._note(line, f"is nested more than {DEEPEST} deep", NOT_OURS)
             self.hopeless = True
             return
         self._place(container, line)
@@ -102,13 +105,13 @@ class _Builder:
 
     def _place(self, value: object, line: int) -> None:
         if self._open:
-            message = self._open[-1].place(value, line)
+            message, hint = self._open[-1].place(value, line)
             if message:
-                self._note(line, message)
+                self._note(line, message, hint)
         elif isinstance(value, dict):
             self.marks.root = value
         elif value is not None:
-            self._note(line, f"a table is expected at the top, not {shown(value)}")
+            self._note(line, f"a table is expected at the top, not {shown(value)}", "begin with machine:")
 
     def _refuse_properties(self, event: yaml.NodeEvent, line: int) -> None:
         if event.anchor is not None:
@@ -117,7 +120,7 @@ class _Builder:
         if tag is not None:
             self._note(line, f"a tag ({_brief(tag)}) is not allowed", "every value is read as a string")
 
-    def _note(self, line: int, message: str, hint: str = "") -> None:
+    def _note(self, line: int, message: str, hint: str) -> None:
         self.problems.append(Problem(self.file, line, "", message, hint))
         self.hopeless |= len(self.problems) >= ENOUGH_PROBLEMS
 
@@ -131,24 +134,25 @@ class _Table:
         self._key: str | None = None
         self._at_value = False
 
-    def place(self, value: object, line: int) -> str:
-        """Take the next key or value; what is wrong with it, or nothing."""
+    def place(self, value: object, line: int) -> tuple[str, str]:
+        """Take the next key or value; what is wrong with it and what to do, or nothing."""
         if self._at_value:
             self._at_value = False
             if self._key is not None:
                 self._entries[self._key] = value
-            return ""
+            return _FINE
         self._at_value = True
         self._key = None
         if not isinstance(value, str):
-            return "a key must be a plain string"
+            return "a key must be a plain string", "write a name before the colon"
         if value == "<<":
-            return "a merge key (<<) is not allowed"
+            return "a merge key (<<) is not allowed", "write the values out"
         if value in self._entries:
-            return f"the key {shown(value)} is written twice, first on line {self._lines[value]}"
+            message = f"the key {shown(value)} is written twice, first on line {self._lines[value]}"
+            return message, "keep one of the two"
         self._key = value
         self._lines[value] = line
-        return ""
+        return _FINE
 
 
 class _List:
@@ -158,8 +162,8 @@ class _List:
         self._entries = entries
         self._lines = lines
 
-    def place(self, value: object, line: int) -> str:
+    def place(self, value: object, line: int) -> tuple[str, str]:
         """Take the next entry."""
         self._entries.append(value)
         self._lines.append(line)
-        return ""
+        return _FINE

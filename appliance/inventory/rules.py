@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from ipaddress import IPv4Address
 from types import MappingProxyType
+from typing import Final
 
 from appliance.addresses import usable_by_host
 from appliance.inventory.bond_rules import check_bonds
@@ -19,6 +20,9 @@ from appliance.inventory.model import Inventory, Machine, Profile
 from appliance.inventory.parse import Drafts, MachineDraft
 from appliance.reading import Path
 from appliance.settings import NetworkSettings, Settings
+
+_RENAME: Final = "give one of the two another name, or remove it"
+_NAMED: Final = 8  # names that a hint lists
 
 
 def judge(drafts: Drafts, settings: Settings, ignition_files: Collection[str]) -> Inventory | None:
@@ -36,7 +40,7 @@ def judge(drafts: Drafts, settings: Settings, ignition_files: Collection[str]) -
         if network is not None and draft.ip is not None:
             _check_address(draft, draft.ip, network, taken)
         if drafts.complete and draft.profile is not None and draft.profile not in profiles:
-            hint = draft.row.reading.suggest(draft.profile, profiles)
+            hint = draft.row.reading.suggest(draft.profile, profiles) or _known("profiles", profiles)
             draft.row.add("profile", f"no profile is called {draft.profile!r}", hint)
         machine = _machine(draft, network)
         if machine is not None:
@@ -52,11 +56,11 @@ def _profiles(drafts: Drafts, ignition_files: Collection[str]) -> dict[str, Prof
     for row, profile in drafts.profiles:
         first = profiles.get(profile.name)
         if first is not None:
-            row.add("", f"the profile {profile.name!r} is also at {first.origin}")
+            row.add("", f"the profile {profile.name!r} is also at {first.origin}", _RENAME)
             continue
         profiles[profile.name] = profile
         if profile.ignition is not None and profile.ignition not in ignition_files:
-            hint = row.reading.suggest(profile.ignition, ignition_files)
+            hint = row.reading.suggest(profile.ignition, ignition_files) or "put the file there"
             row.add("ignition", f"there is no {profile.ignition} in ignition.d/", hint)
     return profiles
 
@@ -68,20 +72,20 @@ def _check_unique(drafts: Drafts) -> None:
     macs: dict[str, tuple[MachineDraft, Path]] = {}
     for draft in drafts.machines:
         if draft.name is not None and (first := names.setdefault(draft.name.text, draft)) is not draft:
-            draft.row.add("", f"the name {draft.name} is also at {first.origin}")
+            draft.row.add("", f"the name {draft.name} is also at {first.origin}", _RENAME)
         elif draft.hostname and (first := hostnames.setdefault(draft.hostname.text, draft)) is not draft:
             whose = f"{_called(first)} at {first.origin}"
-            draft.row.add("hostname", f"the host name {draft.hostname} is also that of {whose}")
+            draft.row.add("hostname", f"the host name {draft.hostname} is also that of {whose}", _RENAME)
         if draft.ip is not None and (first := addresses.setdefault(draft.ip, draft)) is not draft:
-            draft.row.add(
-                "ip", f"{draft.ip} is also the address of {_called(first)} at {first.row.place('ip')}"
-            )
+            message = f"{draft.ip} is also the address of {_called(first)} at {first.row.place('ip')}"
+            draft.row.add("ip", message, "give one of the two another address")
         for mac, path in _macs_of(draft):
             if mac not in macs:
                 macs[mac] = draft, path
                 continue
             owner, where = macs[mac]
-            draft.row.add(path, f"{mac} is also a NIC of {_called(owner)} at {owner.row.place(where)}")
+            message = f"{mac} is also a NIC of {_called(owner)} at {owner.row.place(where)}"
+            draft.row.add(path, message, "a MAC belongs to one NIC: look at the label of each")
 
 
 def _macs_of(draft: MachineDraft) -> Iterator[tuple[str, Path]]:
@@ -108,8 +112,7 @@ def _network_of(draft: MachineDraft, settings: Settings) -> NetworkSettings | No
     networks = settings.networks
     if draft.network is not None:
         if draft.network not in networks:
-            known = f"known are {', '.join(sorted(networks))}"
-            hint = draft.row.reading.suggest(draft.network, networks) or known
+            hint = draft.row.reading.suggest(draft.network, networks) or _known("networks", networks)
             draft.row.add("network", f"no network is called {draft.network!r}", hint)
         return networks.get(draft.network)
     if draft.ip is None:
@@ -118,7 +121,7 @@ def _network_of(draft: MachineDraft, settings: Settings) -> NetworkSettings | No
     if found is None and len(networks) == 1:
         return next(iter(networks.values()))
     if found is None:
-        draft.row.add("ip", f"{draft.ip} is in no network", f"the networks are {', '.join(sorted(networks))}")
+        draft.row.add("ip", f"{draft.ip} is in no network", _known("networks", networks))
     return found
 
 
@@ -128,11 +131,19 @@ def _check_address(
     subnet = network.subnet_of(ip)
     if subnet is None:
         subnets = ", ".join(str(s) for s in (network.subnet, *(r.subnet for r in network.relayed)))
-        draft.row.add("ip", f"{ip} is outside the network {network.name!r}: {subnets}")
+        message = f"{ip} is outside the network {network.name!r}: {subnets}"
+        draft.row.add("ip", message, "give it an address inside, or name its network")
     elif reason := usable_by_host(ip, subnet):
-        draft.row.add("ip", reason)
+        draft.row.add("ip", reason, f"give it a host's address of {subnet}")
     elif ip in taken:
-        draft.row.add("ip", f"{ip} is {taken[ip]}")
+        draft.row.add("ip", f"{ip} is {taken[ip]}", "give the machine another address")
+
+
+def _known(what: str, names: Collection[str]) -> str:
+    if not names:
+        return f"there are no {what}: write one first"
+    more = ", …" if len(names) > _NAMED else ""
+    return f"the {what} are {', '.join(sorted(names)[:_NAMED])}{more}"
 
 
 def _machine(draft: MachineDraft, network: NetworkSettings | None) -> Machine | None:

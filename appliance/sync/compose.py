@@ -15,7 +15,7 @@ from appliance.matchbox.errors import IgnitionError
 from appliance.matchbox.handoff import boot_url
 from appliance.matchbox.ignition import finish
 from appliance.paths import Paths
-from appliance.settings import NetworkSettings, Origin, Push, Settings
+from appliance.settings import NetworkMode, NetworkSettings, Origin, Push, Settings
 from appliance.sync.plan import Desired
 from appliance.tree import Activation, RenderedFile, Tree
 
@@ -67,6 +67,11 @@ def compose(given: Ingredients) -> Desired:
         files.append(_tftp(given))
     refusals = tuple(
         f"{m.client.words} is refused: {m.reason}; {m.remedy}" for m in given.selection.missing.values()
+    )
+    refusals += tuple(
+        f"network {n.name} is in proxy mode: UEFI HTTP clients (16, 19) get no answer there, and no event"
+        for n in given.settings.networks.values()
+        if n.mode is NetworkMode.PROXY
     )
     return Desired(given.settings, given.inventory, Tree.of(*files), refusals=refusals)
 

@@ -190,13 +190,15 @@ def rollback_target(paths: Paths, asked: int | None) -> int:
         Refused: there is none.
     """
     current = generations.current_id(paths)
-    known = [m for m in generations.list_generations(paths) if m.id != current and not m.rejected]
+    known = [m for m in generations.list_generations(paths) if m.id != current]
     if asked is not None:
         if asked == current:
             raise Refused(f"generation {asked} is the current one already")
-        generations.read_manifest(paths, asked)
+        if asked not in {m.id for m in known}:
+            there = ", ".join(str(m.id) for m in known) or "none"
+            raise Refused(f"there is no generation {asked} to go back to", hint=f"there are: {there}")
         return asked
-    older = [m for m in known if current is None or m.id < current]
+    older = [m for m in known if (current is None or m.id < current) and not m.rejected]
     best = [m for m in older if m.proven] or older
     if not best:
         raise Refused("there is no earlier generation to go back to", hint="pxe-appliance generations")

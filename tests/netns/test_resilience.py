@@ -189,11 +189,13 @@ def test_a_damaged_generation_gives_way_to_a_proven_one(
         case "remove":
             hosts.unlink()
         case _:
-            shutil.rmtree(state / "generations/2")
+            (state / "current").unlink()
+            (state / "current").symlink_to("generations/99")
     appliance.serve()
     assert client.expect(discover(NODE1)).yiaddr == "172.0.1.21"
     assert client.expect(discover("52:54:00:aa:00:21")).yiaddr == "172.0.1.73"
     assert appliance.status()["generation"]["proven"] is True
+    assert "No changes" in appliance.run("sync", "--yes").stdout
 
 
 def test_a_sync_never_changes_files_under_a_daemon_that_does_not_listen(
@@ -222,12 +224,38 @@ def test_a_sync_that_is_killed_anywhere_leaves_a_wire_that_serves(
     assert appliance.status()["generation"]["proven"] is True
 
 
+def test_what_was_acknowledged_outlives_a_kill(appliance: Appliance, link: Link, client: Client) -> None:
+    """Whoever was told that its installation is known reboots: it must not be installed again."""
+    appliance.edit('boot = "always"', 'boot = "install-once"')
+    appliance.run("sync", "--yes")
+    client.acquire(discover(NODE1))
+    wait_until(lambda: appliance.run("leases", "-o", "json").json(), "the lease to be told")
+    assert '"ok": true' in curl(link, "-d", '{"stage":"installed"}', "http://172.0.1.1:8080/v1/report")
+    appliance.stop(signal.SIGKILL)
+    appliance.serve()
+    assert "sanboot" in curl(link, f"http://172.0.1.1:8080/ipxe?mac={NODE1}")
+    (lease,) = appliance.run("leases", "-o", "json").json()
+    assert (lease["machine"], lease["ip"]) == ("node1", "172.0.1.21")
+
+
+def test_strangers_over_http_are_seen_and_move_nobody(
+    appliance: Appliance, segment: Segment, client: Client
+) -> None:
+    wire = segment.links[0]
+    url = f"http://172.0.1.1:8080/ipxe?mac={NODE1}"
+    run("ip", "netns", "exec", wire.clients, "curl", "-s", "-m", "10", url)
+    stray = appliance.await_event("stray", ip="172.0.1.200")
+    assert stray["detail"]["claims"] == "node1"
+    board = {m["name"]: m for m in appliance.run("machines", "-o", "json").json()}
+    assert board["node1"]["rung"] is None
+
+
 @pytest.fixture
 def small_disk(open_tmp: Path) -> Iterator[Path]:
     """A file system of one megabyte under the state directory."""
     state = open_tmp / "root/var/lib/pxe-appliance"
     state.mkdir(parents=True)
-    run("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(state))
+    run("mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(state))
     yield state
     subprocess.run(["umount", "-l", str(state)], check=False)
 
@@ -236,13 +264,9 @@ def test_a_full_disk_refuses_a_sync_and_keeps_serving(
     small_disk: Path, appliance: Appliance, client: Client
 ) -> None:
     filler = small_disk / "filler"
-    with filler.open("wb") as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-                file.flush()
-        except OSError:
-            pass
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(bytes(4096))
     appliance.edit('ip = "172.0.1.23"', 'ip = "172.0.1.73"')
     assert "No space left" in appliance.run("sync", "--yes", rc=5).stderr
     assert client.expect(discover("52:54:00:aa:00:21")).yiaddr == "172.0.1.23"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,7 @@ WRONG = {
     "kind": "OperatorError",
     "message": "cannot use the inventory",
     "hint": "",
-    "problems": [
-        {"file": "rack.toml", "line": 3, "path": "machine.a.ip", "message": "is taken", "hint": "h"}
-    ],
+    "problems": [{"file": "rack.toml", "line": 3, "path": "machine.a.ip", "message": "is taken", "hint": ""}],
 }
 
 
@@ -74,7 +72,7 @@ def test_3_what_the_operator_wrote_is_wrong(operator: Operator, command: tuple[s
     assert (said.rc, said.out) == (3, "")
     assert "rack.toml:8" in said.err
     assert "machine.node1.ip" in said.err
-    assert not operator.trace(), "nothing was touched"
+    assert not Path(operator.paths.generations).exists(), "nothing was touched"
 
 
 def test_3_before_init(tmp_path: Path) -> None:
@@ -105,32 +103,17 @@ def test_4_refused_init_and_rollback(operator: Operator) -> None:
 def test_4_refused_a_second_daemon(operator: Operator) -> None:
     run = Path(operator.paths.run)
     run.mkdir(parents=True)
-    holder = subprocess.Popen(["flock", "--no-fork", str(run / "daemon.lock"), "sleep", "60"])
-    try:
-        subprocess.run(
-            ["sh", "-c", f"while flock -n {run}/daemon.lock true; do :; done"], check=True, timeout=10
-        )
+    with (run / "daemon.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         said = operator.run("serve")
-    finally:
-        holder.kill()
-        holder.wait(10)
     assert said.rc == 4
     assert "already running" in said.err
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("machines",),
-        ("leases",),
-        ("events",),
-        ("machine", "show", "node1"),
-        ("machine", "reinstall", "node1"),
-    ],
-)
-def test_5_without_a_daemon_there_is_nobody_to_ask(operator: Operator, command: tuple[str, ...]) -> None:
-    listing = command[-1] in {"machines", "leases", "events"}
-    said = operator.run(*command, *(("-o", "json") if listing else ()))
+@pytest.mark.parametrize("command", ["machines", "leases", "events", "machine show x", "machine reinstall x"])
+def test_5_without_a_daemon_there_is_nobody_to_ask(operator: Operator, command: str) -> None:
+    listing = () if " " in command else ("-o", "json")
+    said = operator.run(*command.split(), *listing)
     assert (said.rc, said.out) == (5, "")
     assert "the daemon is not running" in said.err
     assert "systemctl start pxe-appliance" in said.err
@@ -141,19 +124,17 @@ def test_5_a_socket_that_a_killed_daemon_left_is_no_daemon(operator: Operator) -
         left = Path(operator.paths.control)
         left.with_name("left").hardlink_to(left)
     left.with_name("left").rename(left)
-    assert "the daemon is not running" in operator.run("leases").err
-    assert operator.run("status", "-o", "json").json()["daemon"]["running"] is False
+    assert "the daemon is not running" in operator.call("leases").err
+    assert operator.call("status", "-o", "json").json()["daemon"]["running"] is False
 
 
-@pytest.mark.parametrize("answer", [(200, "no JSON"), (502, "<html>bad gateway</html>"), (200, "")])
-def test_5_a_daemon_that_talks_nonsense(operator: Operator, answer: tuple[int, object]) -> None:
-    with operator.daemon(machines=answer, events=answer):
-        for listing in ("machines", "events"):
-            said = operator.run(listing)
-            if answer == (200, ""):
-                assert said.rc in {0, 5}
-            else:
-                assert (said.rc, "bug" in said.err) == (5, False), (listing, said.err)
+@pytest.mark.parametrize("answer", [(200, "no JSON"), (502, "<html>bad gateway</html>"), (200, "[1]\n2")])
+@pytest.mark.parametrize("listing", ["machines", "events", "status"])
+def test_5_a_daemon_that_talks_nonsense(operator: Operator, listing: str, answer: tuple[int, object]) -> None:
+    with operator.daemon(**{listing: answer}):
+        said = operator.call(listing)
+    assert (said.rc, said.out) == (5, "")
+    assert "cannot understand the daemon's answer" in said.err
 
 
 def test_what_the_daemon_refused_is_the_command_s_own_end(operator: Operator) -> None:

@@ -15,9 +15,7 @@ from appliance.plain_text import safe_text
 from tests.hostile import STRINGS
 from tests.unit.cli.command import Operator
 
-EVIL = (
-    "\x1b[31mred\x1b]0;title\x07 \x9b2J \u202egnp.exe \u2066x\u2028y\r\nnew [bold]line[/bold] \ud800 \x7f\x00"
-)
+EVIL = "\x1b[31mred\x1b]0;t\x07 \x9b2J \u202egnp.exe \u2066x\u2028y\r\nnew [bold]line[/bold] \ud800\x7f\x00"
 ESCAPES = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]")
 
 EVENT = {
@@ -88,10 +86,8 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
 
 
 @pytest.mark.parametrize("listing", LISTINGS, ids=" ".join)
-def test_json_is_json_and_holds_nothing_that_moves_a_cursor(
-    operator: Operator, listing: tuple[str, ...]
-) -> None:
-    said = operator.run(*listing, "-o", "json")
+def test_json_is_json_and_moves_no_cursor(operator: Operator, listing: tuple[str, ...]) -> None:
+    said = operator.call(*listing, "-o", "json")
     assert (said.rc, said.err) == (0, "")
     texts = said.out.splitlines() if listing == ("events",) else [said.out]
     assert [json.loads(text) for text in texts]
@@ -99,15 +95,15 @@ def test_json_is_json_and_holds_nothing_that_moves_a_cursor(
 
 
 def test_json_says_what_the_daemon_said(operator: Operator) -> None:
-    assert operator.run("status", "-o", "json").json() == STATUS
-    assert operator.run("machines", "-o", "json").json() == [ROW]
-    assert operator.run("leases", "-o", "json").json() == [LEASE]
-    assert [json.loads(x) for x in operator.run("events", "-o", "json").out.splitlines()] == [EVENT, EVENT]
+    assert operator.call("status", "-o", "json").json() == STATUS
+    assert operator.call("machines", "-o", "json").json() == [ROW]
+    assert operator.call("leases", "-o", "json").json() == [LEASE]
+    assert [json.loads(x) for x in operator.call("events", "-o", "json").out.splitlines()] == [EVENT, EVENT]
 
 
 @pytest.mark.parametrize("listing", LISTINGS, ids=" ".join)
 def test_a_pipe_gets_plain_lines(operator: Operator, listing: tuple[str, ...]) -> None:
-    said = operator.run(*listing)
+    said = operator.call(*listing)
     assert (said.rc, said.err) == (0, "")
     assert not ESCAPES.search(said.out)
     if listing[0] not in {"plan", "config", "generations"}:
@@ -116,15 +112,15 @@ def test_a_pipe_gets_plain_lines(operator: Operator, listing: tuple[str, ...]) -
         assert not re.search(r"(?m)^new ", said.out), "nor a line of its own"
 
 
-@pytest.mark.parametrize("listing", [("status",), ("machines",), ("events",)], ids=" ".join)
+@pytest.mark.parametrize("listing", [("machines",), ("events",)], ids=" ".join)
 def test_a_terminal_with_no_color_gets_no_escape_code(operator: Operator, listing: tuple[str, ...]) -> None:
     shown = operator.on_a_terminal(*listing, env={"NO_COLOR": "1"})
-    assert "52:54:00" in shown or "daemon" in shown
+    assert "52:54:00" in shown
     assert "\x1b" not in shown
     assert "\xc2\x9b" not in shown
 
 
-@pytest.mark.parametrize("listing", [("machines",), ("leases",), ("events", "-o", "json")], ids=" ".join)
+@pytest.mark.parametrize("listing", [("machines",), ("events", "-o", "json")], ids=" ".join)
 def test_a_terminal_gets_our_codes_and_nobody_else_s(operator: Operator, listing: tuple[str, ...]) -> None:
     shown = operator.on_a_terminal(*listing)
     codes = set(re.findall(r"\x1b(\[[0-9;]*m|.)", shown))
@@ -140,7 +136,7 @@ def test_errors_on_a_terminal_without_color_are_plain_too(operator: Operator) ->
 
 
 def test_a_hostile_name_in_an_error_is_spelled_out(operator: Operator) -> None:
-    said = operator.run("machine", "show", "\x1b[31m\u202e[red]x")
+    said = operator.call("machine", "show", "\x1b[31m\u202e[red]x")
     assert said.rc != 0
     assert not ESCAPES.search(said.err)
 
@@ -164,7 +160,7 @@ def test_status_without_a_daemon_is_whole_and_fails(tmp_path: Path) -> None:
     }
     assert facts["daemon"] == {"running": False, "pid": None, "since": None}
     assert "systemctl start pxe-appliance" in facts["problems"][0]["fix"]
-    shown = alone.run("status")
+    shown = alone.call("status")
     assert shown.rc == 5
     assert "not running" in shown.out
 

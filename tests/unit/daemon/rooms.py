@@ -46,7 +46,14 @@ def served(
     chosen = tuple(m for m in (rack() if machines is None else machines) if m.network in names)
     settings = Settings({n.name: n for n in networks})
     inventory = Inventory(chosen, {"worker": WORKER})
-    return Served.of(settings, inventory, number=number, at="2025-01-31T04:00:00.000Z", proven=True)
+    return Served.of(
+        settings,
+        inventory,
+        number=number,
+        at="2025-01-31T04:00:00.000Z",
+        proven=True,
+        boot_files=("ipxe.efi", "snponly.efi", "undionly.kpxe"),
+    )
 
 
 def event(

@@ -45,6 +45,7 @@ def rung(record: RequestRecord) -> EventKind | None:
         (R.GRUB, "/grub", K.SCRIPT),
         (R.IGNITION, "/ignition", K.IGNITION),
         (R.ASSET, "/assets/ipxe/undionly.kpxe", K.BOOTFILE),
+        (R.ASSET, "/assets/ipxe/autoexec.ipxe", None),
         (R.ASSET, "/assets/lab/vmlinuz", K.KERNEL),
         (R.ASSET, "/assets/lab/initrd.gz", K.INITRD),
         (R.ASSET, "/assets/lab/other", None),
@@ -70,6 +71,18 @@ def test_an_error_is_told_with_its_reason(status: int) -> None:
     assert event is not None
     assert event.kind is K.HTTP_ERROR
     assert event.detail == {"path": "/ipxe", "status": str(status), "reason": "no group"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [(R.SCRIPT, "/ipxe"), (R.IGNITION, "/ignition"), (R.ASSET, "/assets/ipxe/snponly.efi")],
+)
+def test_a_stranger_who_is_given_something_is_a_stray_and_on_no_ladder(kind: RequestKind, path: str) -> None:
+    event = event_of(asked(kind, path, "172.0.1.99", machine="node2"), served(), AT, to_disk=False)
+    assert event is not None
+    assert (event.kind, event.machine, event.detail["claims"]) == (K.STRAY, None, "node2")
+    ourselves = asked(kind, path, str(PXE.address))
+    assert event_of(ourselves, served(), AT, to_disk=False) is None
 
 
 def test_a_transfer_that_broke_off_is_an_error() -> None:

@@ -1,0 +1,54 @@
+"""Who held what, and who was a stranger, told anew from the events of the past. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from ipaddress import AddressValueError, IPv4Address
+
+from immutables import Map
+
+from appliance.addresses import Mac
+from appliance.boot.events import Event, EventKind
+from appliance.daemon.leases import Lease, after_event
+from appliance.daemon.served import Served
+
+_TELLING = frozenset({EventKind.ACK, EventKind.RELEASE, EventKind.DECLINE, EventKind.STRAY})
+
+
+def remembered(lines: Iterable[str], served: Served) -> tuple[Map[str, Lease], dict[Mac, datetime]]:
+    """Leases by address and strays by MAC, from kept events (JSON texts, oldest first).
+
+    A line that cannot be read is left out: the past is a convenience.
+    """
+    leases: Map[str, Lease] = Map()
+    strays: dict[Mac, datetime] = {}
+    for line in lines:
+        event = read_event(line)
+        if event is None:
+            continue
+        leases = after_event(leases, event, served)
+        if event.kind is EventKind.STRAY and event.mac is not None:
+            strays.pop(event.mac, None)
+            strays[event.mac] = event.at
+    return leases, strays
+
+
+def read_event(line: str) -> Event | None:
+    """An event that says who holds what or who is a stranger; None for any other line."""
+    try:
+        raw = json.loads(line)
+        kind = EventKind(raw["event"])
+        if kind not in _TELLING:
+            return None
+        return Event(
+            datetime.fromisoformat(str(raw["at"])).astimezone(UTC),
+            kind,
+            raw["machine"],
+            Mac.parse(raw["mac"]) if raw["mac"] else None,
+            IPv4Address(raw["ip"]) if raw["ip"] else None,
+            raw["network"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, AddressValueError, RecursionError):
+        return None
