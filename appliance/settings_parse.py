@@ -89,7 +89,7 @@ def _network(name: str, row: Row) -> NetworkSettings | None:
         row.add("address", f"cannot be our address: {reason}", "leave it out for the first host address")
     if mode is NetworkMode.PROXY and row.has(keys.RELAYED):
         hint = 'leave relayed out, or write mode = "dhcp"'
-        row.add("relayed", "works with mode = \"dhcp\" only in this version", hint)
+        row.add("relayed", 'works with mode = "dhcp" only in this version', hint)
     plain = NetworkSettings(name, interface, subnet, address)
     return replace(
         plain,

@@ -34,6 +34,7 @@ from appliance.system.files import make_directory
 POLL = 0.05  # seconds between looks at a log
 _QUIET = 6  # looks without a line after which an open exchange is closed
 _LAST_LINES = 40
+_LOG_ROOM = 64 << 10  # bytes
 _log = logging.getLogger("pxe-appliance")
 _XIDS = 4096  # questions of our own that are remembered; an answer comes within seconds
 
@@ -92,6 +93,15 @@ class Children:
     def skipped(self) -> int:
         """Bytes of log that were passed over since the children were started."""
         return sum(child.follower.skipped for child in self._running.values())
+
+    @property
+    def log_is_full(self) -> bool:
+        """Whether the children's logs have no room left: silence in them says nothing then."""
+        try:
+            room = os.statvfs(self._paths.run)
+        except OSError:
+            return False
+        return room.f_bavail * room.f_frsize < _LOG_ROOM
 
     def expect(self, xid: int) -> None:
         """A transaction id of our own questions: what it brings is a sign of life, no event."""

@@ -18,6 +18,7 @@ from typing import Final
 from appliance.system.files import make_directory
 
 EVENTS_KEPT = 100_000
+STRANGERS_KEPT = 20_000  # of these; whoever is on the wire can make as many as they like
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _log = logging.getLogger("pxe-appliance")
@@ -59,6 +60,11 @@ class History:
             self._db.execute(
                 "DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - ?",
                 (EVENTS_KEPT,),
+            )
+            self._db.execute(
+                "DELETE FROM event WHERE machine IS NULL AND id <= "
+                "(SELECT id FROM event WHERE machine IS NULL ORDER BY id DESC LIMIT 1 OFFSET ?)",
+                (STRANGERS_KEPT,),
             )
             for machine, at in installed.items():
                 self._db.execute("DELETE FROM installed WHERE machine = ?", (machine,))

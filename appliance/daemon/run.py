@@ -263,6 +263,9 @@ class Daemon:
             problems.append(
                 _problem("history", "warning", self.recorder.problem, f"df -h {self.paths.state}")
             )
+        if self.children.log_is_full:
+            words = "the file system of dnsmasq's log is full: it serves, but nothing of it is seen"
+            problems.append(_problem("log", "error", words, f"df -h {self.paths.run}"))
         if self.children.skipped:
             words = (
                 f"{self.children.skipped} bytes of dnsmasq's log were too many to read: events are missing"

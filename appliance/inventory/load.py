@@ -87,7 +87,9 @@ def load_drafts(directory: Path) -> Drafts:
             text = _read_text(path, limit, drafts.problems)
         except FileNotFoundError:
             text = None
-            drafts.problems.append(Problem(shown, 0, "", "is gone, or a link to nothing", "mend or remove the link"))
+            drafts.problems.append(
+                Problem(shown, 0, "", "is gone, or a link to nothing", "mend or remove the link")
+            )
         document = reader(text, shown, drafts.problems) if text is not None else None
         if document is None:
             drafts.complete = False

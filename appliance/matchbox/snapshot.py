@@ -6,9 +6,11 @@ first at a machine's boot.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final
 
 from appliance.errors import Problem
 from appliance.matchbox.errors import DataError
@@ -16,6 +18,9 @@ from appliance.matchbox.ignition import check_ignition, is_raw
 from appliance.matchbox.model import Group, Profile
 from appliance.matchbox.select import Index
 from appliance.matchbox.template_parse import Template, parse_template
+
+# coreos-installer's and flatcar's arguments, and what people call such profiles.
+_INSTALLS: Final = re.compile(r"(?i)(?:^|[^a-z])(?:re)?install(?:er)?(?:$|[^a-z])|coreos\.inst")
 
 FOLDERS = ("ignition", "generic", "cloud")
 
@@ -92,6 +97,29 @@ def read_document(folder: str, name: str, content: bytes) -> Document:
 def problem_of(file: str, error: DataError) -> Problem:
     """The operator's view of `error`."""
     return Problem(file, error.line, error.path, error.message, error.hint)
+
+
+def install_hazards(snapshot: Snapshot) -> tuple[Problem, ...]:
+    """Every group by which a machine that nobody knows would be installed: an error, not a matter of taste.
+
+    A default group that only boots something (a rescue system, a menu) is `default_group_hazard`'s.
+    """
+    found = []
+    for group in snapshot.groups:
+        profile = snapshot.profiles.get(group.profile)
+        if group.catches_strangers and profile is not None and installs(profile):
+            message = (
+                f"takes every machine, and its profile {group.profile!r} installs: strangers would be too"
+            )
+            hint = "give the group a selector: mac, uuid or a label"
+            found.append(Problem(group.file, 0, "selector", message, hint))
+    return tuple(found)
+
+
+def installs(profile: Profile) -> bool:
+    """Whether a profile writes an operating system to a disk, as far as its own words tell."""
+    words = [profile.id, profile.name, *(profile.boot.args if profile.boot else ())]
+    return profile.boot is not None and any(_INSTALLS.search(word) for word in words)
 
 
 def default_group_hazard(snapshot: Snapshot) -> str | None:

@@ -7,7 +7,7 @@ Synchronous on purpose: it waits for disks and for dnsmasq, and one change at a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,10 @@ from pathlib import Path
 from appliance.boot.firmware import choose, parse_manifest
 from appliance.errors import ApplianceError, NotProven, OperatorError, Problem, Refused, SurroundingsError
 from appliance.inventory.load import load_inventory, load_settings
+from appliance.matchbox.snapshot import default_group_hazard, install_hazards
+from appliance.matchbox.store import DataDirectory
 from appliance.paths import Paths
+from appliance.settings import Settings
 from appliance.sync import apply, generations
 from appliance.sync.apply import AppliedPlan, ProvenPlan
 from appliance.sync.compose import Ingredients, compose
@@ -88,7 +91,24 @@ def desire(paths: Paths) -> Desired:
             selection=choose(manifest, found_binaries(manifest)),
         )
     )
-    return replace(desired, notes=tuple(missing_assets(paths, desired)))
+    return replace(desired, notes=(*_matchbox_notes(paths, settings), *missing_assets(paths, desired)))
+
+
+def _matchbox_notes(paths: Paths, settings: Settings) -> Iterator[str]:
+    """What is worth knowing of the operator's Matchbox data.
+
+    Raises:
+        OperatorError: by it, machines that nobody knows would be installed.
+    """
+    if not settings.matchbox.builtin:
+        return
+    snapshot = DataDirectory(Path(paths.settle(settings.matchbox.data))).refresh()
+    problems = install_hazards(snapshot)
+    if problems:
+        raise OperatorError("cannot serve the Matchbox data as it is", problems=problems)
+    hazard = default_group_hazard(snapshot)
+    if hazard:
+        yield hazard
 
 
 def observe(paths: Paths) -> tuple[int | None, Desired | None, str]:

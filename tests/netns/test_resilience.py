@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -251,22 +252,31 @@ def test_strangers_over_http_are_seen_and_move_nobody(
 
 
 @pytest.fixture
-def small_disk(open_tmp: Path) -> Iterator[Path]:
-    """A file system of one megabyte under the state directory."""
-    state = open_tmp / "root/var/lib/pxe-appliance"
-    state.mkdir(parents=True)
-    run("mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(state))
-    yield state
-    subprocess.run(["umount", "-l", str(state)], check=False)
+def small_disks(open_tmp: Path) -> Iterator[Path]:
+    """File systems of a few megabytes under the state and the run directory; the root of both."""
+    root = open_tmp / "root"
+    with ExitStack() as stack:
+        for place in ("var/lib/pxe-appliance", "run/pxe-appliance"):
+            (root / place).mkdir(parents=True)
+            run("mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(root / place))
+            stack.callback(subprocess.run, ["umount", "-l", str(root / place)], check=False)
+        yield root
+
+
+def fill(directory: Path) -> Path:
+    """Use up a file system; the file that does it."""
+    filler = directory / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    assert shutil.disk_usage(directory).free == 0
+    return filler
 
 
 def test_a_full_disk_refuses_a_sync_and_keeps_serving(
-    small_disk: Path, appliance: Appliance, client: Client
+    small_disks: Path, appliance: Appliance, client: Client
 ) -> None:
-    filler = small_disk / "filler"
-    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-        while True:
-            file.write(bytes(4096))
+    filler = fill(small_disks / "var/lib/pxe-appliance")
     appliance.edit('ip = "172.0.1.23"', 'ip = "172.0.1.73"')
     assert "No space left" in appliance.run("sync", "--yes", rc=5).stderr
     assert client.expect(discover("52:54:00:aa:00:21")).yiaddr == "172.0.1.23"
@@ -276,6 +286,16 @@ def test_a_full_disk_refuses_a_sync_and_keeps_serving(
     filler.unlink()
     appliance.run("sync", "--yes")
     assert client.expect(discover("52:54:00:aa:00:21")).yiaddr == "172.0.1.73"
+
+
+def test_a_full_log_kills_nobody_and_is_told(small_disks: Path, appliance: Appliance, client: Client) -> None:
+    before = same_children(appliance)
+    fill(small_disks / "run/pxe-appliance")
+    deadline = time.monotonic() + 8  # twice as long as a hang may last
+    while time.monotonic() < deadline:
+        assert client.ask(discover(NODE1), seconds=1)
+    assert same_children(appliance) == before
+    assert "log" in {p["id"] for p in appliance.status()["problems"]}
 
 
 def test_a_proc_that_shows_processes_only_is_enough(

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from appliance.matchbox.snapshot import Raw, Snapshot, Unusable, default_group_hazard
+from appliance.matchbox.model import Boot, Group, Profile
+from appliance.matchbox.snapshot import (
+    Raw,
+    Snapshot,
+    Unusable,
+    default_group_hazard,
+    install_hazards,
+)
 from appliance.matchbox.store import MAX_JSON, DataDirectory, follow
 from appliance.matchbox.template_parse import Template
 
@@ -205,3 +212,24 @@ def test_follow_hands_over_each_new_snapshot(data: Path) -> None:
         return seen
 
     assert asyncio.run(main()) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("profile", "selector", "hazard"),
+    [
+        (Profile("flatcar-install", boot=Boot("k")), {}, True),
+        (Profile("p", "Reinstall everything", Boot("k")), {}, True),
+        (Profile("p", boot=Boot("k", args=("coreos.inst.install_dev=/dev/sda",))), {"os": ""}, True),
+        (Profile("rescue", boot=Boot("k", args=("console=ttyS0",))), {}, False),
+        (Profile("preinstalled-check", boot=Boot("k")), {}, False),
+        (Profile("install"), {}, False),
+        (Profile("install", boot=Boot("k")), {"mac": "52:54:00:aa:00:01"}, False),
+    ],
+)
+def test_an_installer_for_everybody_is_an_error(
+    profile: Profile, selector: dict[str, str], hazard: bool
+) -> None:
+    group = Group("g", "p", selector, file="groups/g.json")
+    found = install_hazards(Snapshot.of([group], {"p": profile}, {}))
+    assert [p.file for p in found] == (["groups/g.json"] if hazard else [])
+    assert all(p.hint for p in found)
