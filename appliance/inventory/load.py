@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,19 @@ _FORMATS: Final[dict[str, tuple[_Reader, int]]] = {
     ".json": (read_json, 16 * _MIB),
     ".csv": (read_csv, 16 * _MIB),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What could be read: `settings` and `inventory` are None when problems are in the way.
+
+    `ignition` holds the names that profiles, right or wrong, give of files in ignition.d/.
+    """
+
+    settings: Settings | None
+    inventory: Inventory | None
+    ignition: frozenset[str]
+    problems: tuple[Problem, ...]
 
 
 def load_settings(paths: Paths) -> Settings:
@@ -98,23 +112,31 @@ def load_drafts(directory: Path) -> Drafts:
     return drafts
 
 
-def load_all(paths: Paths) -> tuple[Settings, Inventory]:
-    """Settings and inventory with every problem of both: what `check` answers.
+def load_all(paths: Paths) -> Loaded:
+    """Settings and inventory with every problem of both: what `check` looks at.
+
+    When the settings are wrong, the rules that compare machines with networks are left for later.
 
     Raises:
-        OperatorError: with every problem that could be found; when the settings are wrong, the rules that
-            compare machines with networks are left for later.
+        SurroundingsError: a directory cannot be read.
     """
+    problems: list[Problem] = []
+    settings: Settings | None = None
+    drafts = Drafts()
+    inventory: Inventory | None = None
     try:
         settings = load_settings(paths)
     except OperatorError as error:
-        if not error.problems:
-            raise
-        drafts = load_drafts(Path(paths.inventory))
-        problems = (*error.problems, *drafts.problems)
-        raise OperatorError(error.message, problems=problems, hint=error.hint) from error
-    names = ignition_files(Path(paths.ignition))
-    return settings, load_inventory(Path(paths.inventory), settings, names)
+        problems += error.problems or [Problem(str(paths.settings), 0, "", error.message, error.hint)]
+    with _collector_at_rest():
+        try:
+            drafts = load_drafts(Path(paths.inventory))
+            if settings is not None:
+                inventory = judge(drafts, settings, ignition_files(Path(paths.ignition)))
+        except OperatorError as error:
+            problems.append(Problem(str(paths.inventory), 0, "", error.message, error.hint))
+    named = frozenset(profile.ignition for _, profile in drafts.profiles if profile.ignition)
+    return Loaded(settings, inventory, named, (*problems, *drafts.problems))
 
 
 def ignition_files(directory: Path) -> frozenset[str]:
