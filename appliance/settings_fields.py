@@ -64,7 +64,7 @@ _HTTP_TABLE: Final = Table("Our HTTP side.", (PORT,))
 ENDPOINT: Final = Field("endpoint", grammar.ENDPOINT, "builtin, or the base URL of an external Matchbox")
 DATA: Final = Field("data", grammar.LOCAL_PATH, "an operator's own Matchbox data directory")
 PUSH: Final = Field(
-    "push", grammar.word_of("a way to push", Push), "how our groups reach an external Matchbox"
+    "push", grammar.word_of("a way to push", Push), "to an external Matchbox: none in this version"
 )
 _MATCHBOX_TABLE: Final = Table("The Matchbox endpoint.", (ENDPOINT, DATA, PUSH))
 

@@ -47,6 +47,7 @@ WORLDLY_FILES = {
     "sync/apply.py",
     "sync/check.py",
     "sync/generations.py",
+    "sync/inputs.py",
     "sync/publish.py",
     "sync/run.py",
     "daemon/activate.py",

@@ -34,7 +34,6 @@ port = 8080                       # boot scripts, images and the status page, on
 [matchbox]
 endpoint = "builtin"              # or the base URL of an external one: "http://matchbox.example.com:8080"
 # data   = "/etc/pxe-appliance/matchbox"   # Matchbox data of your own: groups profiles ignition generic cloud
-# push   = "none"                 # external only: "none", "grpc" or "directory"
 
 # Where images come from. What is not set here is the project's own servers and keys.
 # [images.flatcar]                # likewise fedora-coreos, container-linux, ipxe

@@ -120,6 +120,8 @@ def _salvage(path: Path, db: sqlite3.Connection) -> int:
     with contextlib.suppress(sqlite3.Error):
         damaged = sqlite3.connect(f"{path.absolute().as_uri()}.damaged?mode=ro", uri=True)
         with contextlib.closing(damaged):
+            # Else a file that was cut short is refused with all the pages that it still has (lockBtree).
+            damaged.execute("PRAGMA writable_schema=ON")
             rows = damaged.execute("SELECT machine, at FROM installed").fetchall()
     with contextlib.suppress(sqlite3.Error), db:
         db.executemany("INSERT OR REPLACE INTO installed VALUES (?, ?)", rows)

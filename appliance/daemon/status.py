@@ -101,7 +101,7 @@ def machine_json(state: State, machine: Machine, now: datetime) -> dict[str, obj
         **_machine_row(state, machine, now),
         "inventory": machine_facts(machine),
         "profile_facts": {"name": profile.name, **profile_facts(profile)} if profile else None,
-        "lease": held.as_json() if held else None,
+        "lease": held.as_json() if held and held.expires > now else None,
         "origin": str(machine.origin) or None,
         "rungs": {rung.value: rfc3339(at) for rung, at in ladder.rungs.items()},
     }

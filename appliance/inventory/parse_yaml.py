@@ -35,22 +35,26 @@ def read_yaml(text: str, file: str, problems: list[Problem]) -> Document | None:
             if builder.hopeless:
                 break
     except yaml.YAMLError as error:
-        builder.problems.append(_explain(file, error))
-    except UnicodeEncodeError:
+        builder.problems.append(_explain(file, text, error))
+    except UnicodeEncodeError as error:
         message = "is not text: it holds half of a surrogate pair"
-        builder.problems.append(Problem(file, 1, "", message, "save it as UTF-8"))
+        line = text.count("\n", 0, error.start) + 1
+        builder.problems.append(Problem(file, line, "", message, "save it as UTF-8"))
     problems.extend(builder.problems)
     if builder.problems:
         return None
     return Document(file, builder.marks.root, builder.marks, textual=True)
 
 
-def _explain(file: str, error: yaml.YAMLError) -> Problem:
+def _explain(file: str, text: str, error: yaml.YAMLError) -> Problem:
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         said = ", ".join(part for part in (error.context, error.problem) if part)
         return Problem(file, mark.line + 1 if mark else 1, "", f"is not YAML: {safe_text(said)}", _SYNTAX)
-    return Problem(file, 1, "", f"is not YAML: {safe_text(str(error).splitlines()[0])}", _SYNTAX)
+    # A character that no YAML may hold is found by the C reader, which counts bytes.
+    position: int = getattr(error, "position", 0)
+    line = text.encode()[:position].count(b"\n") + 1
+    return Problem(file, line, "", f"is not YAML: {safe_text(str(error).splitlines()[0])}", _SYNTAX)
 
 
 def _brief(name: str | None) -> str:

@@ -76,7 +76,8 @@ def current_id(paths: Paths) -> int | None:
         raise Refused(f"cannot read {link}: permission denied", hint="run it as root") from error
     except OSError as error:
         raise SurroundingsError(f"cannot read {link}: it is not the link that sync makes") from error
-    if target.parent.name != "generations" or not _is_number(target.name):
+    ours = {Path("generations"), Path(paths.generations)}  # a person may have turned it by its full path
+    if target.parent not in ours or not _is_number(target.name):
         raise SurroundingsError(f"{link} points at {target}, which is not a generation of ours")
     return int(target.name)
 
@@ -137,7 +138,7 @@ def read_manifest(paths: Paths, number: int) -> Manifest:
         raise SurroundingsError(
             f"there is no generation {number}", hint="pxe-appliance generations lists them"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SurroundingsError(f"cannot read generation {number}: {error}") from error
 
 
@@ -236,7 +237,7 @@ def newest_proven(paths: Paths) -> tuple[int, Desired] | None:
 def prune(paths: Paths, keep: int = KEEP) -> None:
     """Remove the oldest generations; the current one and the newest proven one always stay."""
     manifests = list_generations(paths)
-    stays = {current_id(paths)} | {m.id for m in manifests[-keep:]}
+    stays = {current_id(paths)} | {m.id for m in manifests[max(len(manifests) - keep, 0) :]}
     stays |= {m.id for m in [m for m in manifests if m.proven][-1:]}
     for manifest in manifests:
         if manifest.id not in stays:

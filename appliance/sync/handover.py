@@ -96,11 +96,11 @@ def _machine_boot(
     ignition: Mapping[str, bytes],
 ) -> MachineBoot:
     metadata: dict[str, object] = {
-        "name": str(machine.name),
+        **dict(machine.labels),
+        "name": str(machine.name),  # a label of such a name must not speak for the machine
         "hostname": str(machine.hostname),
         "ip": str(machine.ip),
         "network": machine.network,
-        **dict(machine.labels),
     }
     if profile is None:
         return MachineBoot(str(machine.name), machine.macs, None, MappingProxyType(metadata))

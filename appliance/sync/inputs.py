@@ -7,7 +7,8 @@ and a Matchbox data directory where one is served.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -21,15 +22,13 @@ from appliance.matchbox.snapshot import install_hazards
 from appliance.matchbox.store import DataDirectory
 from appliance.paths import Paths
 from appliance.settings import Settings
-from appliance.system.command import find_program
+from appliance.system.command import environment
 from appliance.system.files import read_regular
 
 EXTRA_LIMIT: Final = 2**20
 IGNITION_LIMIT: Final = 8 * 2**20
 # dnsmasq's own words for a mistake; the file may be one that the checked one includes.
-_AT_LINE: Final = re.compile(
-    r"(?:dnsmasq: )?(?P<what>.*?) at line (?P<line>[0-9]+) of (?P<file>.+)", re.DOTALL
-)
+_AT_LINE: Final = re.compile(r"(?P<what>.*?) at line (?P<line>[0-9]+) of (?P<file>.+)", re.DOTALL)
 _MEND_IGNITION: Final = "mend it: a machine that was given this would not come up"
 _MEND_EXTRA: Final = "mend or remove the line; dnsmasq(8) describes each directive"
 _MEND_DATA: Final = "mend it: the machines that it is for are not served what you meant"
@@ -54,10 +53,12 @@ def examine(paths: Paths) -> tuple[list[Problem], list[Problem], Counts]:
     problems = [*loaded.problems, *_ignition(Path(paths.ignition), loaded.ignition)]
     warnings: list[Problem] = []
     extra = _extra_files(Path(paths.dnsmasq_extra))
-    problems += _judged(extra, _text_problems)
-    if extra and find_program(DNSMASQ):
-        problems += _judged(extra, _syntax_problems)
-    elif extra:
+    testable = shutil.which(DNSMASQ, path=environment()["PATH"]) is not None
+    for path in extra:
+        # A file that cannot be read, such as a FIFO, would keep dnsmasq waiting.
+        problem = _text_problem(path) or (_syntax_problem(path) if testable else None)
+        problems += [problem] if problem else []
+    if extra and not testable:
         message = "is not checked: dnsmasq is not installed here"
         warnings.append(Problem(str(paths.dnsmasq_extra), 0, "", message, "apt install dnsmasq-base"))
     if loaded.settings is not None:
@@ -98,35 +99,25 @@ def _extra_files(directory: Path) -> list[Path]:
     return [e for e in entries if e.name.endswith(".conf") and not e.name.startswith(".") and not e.is_dir()]
 
 
-def _judged(files: Iterable[Path], judge: Callable[[Path], Iterator[Problem]]) -> Iterator[Problem]:
-    for path in files:
-        yield from judge(path)
-
-
-def _text_problems(path: Path) -> Iterator[Problem]:
+def _text_problem(path: Path) -> Problem | None:
     try:
         content = read_regular(path, EXTRA_LIMIT)
-    except (OSError, ValueError) as error:
-        yield _unreadable(path, error)
-        return
-    try:
         content.decode()
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        yield Problem(str(path), line, "", "is not text in UTF-8", "save it as UTF-8")
+        line = error.object.count(b"\n", 0, error.start) + 1
+        return Problem(str(path), line, "", "is not text in UTF-8", "save it as UTF-8")
+    except (OSError, ValueError) as error:
+        return _unreadable(path, error)
+    return None
 
 
-def _syntax_problems(path: Path) -> Iterator[Problem]:
-    said = check_syntax(path)
+def _syntax_problem(path: Path) -> Problem | None:
+    said = check_syntax(path).removeprefix("dnsmasq: ")
     if not said:
-        return
+        return None
     found = _AT_LINE.fullmatch(said)
-    if found is None:
-        yield Problem(str(path), 1, "", f"dnsmasq refuses it: {said.removeprefix('dnsmasq: ')}", _MEND_EXTRA)
-    else:
-        yield Problem(
-            found["file"], int(found["line"]), "", f"dnsmasq refuses it: {found['what']}", _MEND_EXTRA
-        )
+    file, line, what = (found["file"], int(found["line"]), found["what"]) if found else (str(path), 1, said)
+    return Problem(file, line, "", f"dnsmasq refuses it: {what}", _MEND_EXTRA)
 
 
 def _matchbox(paths: Paths, settings: Settings) -> tuple[list[Problem], list[Problem]]:

@@ -87,6 +87,10 @@ def _half(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
 
+def _tail(content: bytes) -> bytes:
+    return content[:-20_000] + b"\xa5" * 20_000
+
+
 @pytest.mark.parametrize("damage", [_header, _pages, _half, lambda _: b"\0" * 5000])
 def test_a_damaged_file_is_set_aside_and_begun_anew(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "history.db"
@@ -137,3 +141,21 @@ def test_a_directory_in_its_place_is_no_reason_not_to_serve(tmp_path: Path) -> N
     history.append(events("1"))
     assert history.events(limit=9) == ["1"]
     history.close()
+
+
+@pytest.mark.parametrize("damage", [_half, _tail])
+def test_who_is_installed_is_saved_from_a_damaged_file(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    """A machine that is forgotten here is installed again at its next boot."""
+    path = tmp_path / "history.db"
+    history = History(path)
+    history.append((), {}, {"node1": "long ago"})
+    history.append(events(*("x" * 500 for _ in range(500))))
+    history.close()
+    path.write_bytes(damage(path.read_bytes()))
+    anew = History(path)
+    assert anew.installed() == {"node1": "long ago"}
+    assert anew.events(limit=9) == []
+    assert "set aside" in (anew.problem or "")
+    anew.close()

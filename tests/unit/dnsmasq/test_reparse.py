@@ -27,6 +27,7 @@ from tests.unit.dnsmasq.rooms import RACK, network
 HOSTILE = st.one_of(
     st.text(max_size=80),
     st.text(alphabet='0123456789abcdef:.-,=#"\\\n\r\t *ignoretag:set:id:dhcp-script/', max_size=60),
+    st.sampled_from(["7xk2m1", "0x10", "1e5", "12h3", "1-w", "0", "w", "dw"]),
     st.sampled_from(
         ["ignore", "infinite", "12h", "5d", "1234", "node9\ndhcp-script=/x", "net:known", "id:*", "set:x"]
     ),
@@ -66,6 +67,9 @@ def test_the_two_lines_it_knows() -> None:
         "52:54:00:00:00:01,10.0.0.011,n1",
         "52:54:00:00:00:01,10.0.0.7,infinite",
         "52:54:00:00:00:01,10.0.0.7,12h",
+        "52:54:00:00:00:01,10.0.0.7,1234",
+        "52:54:00:00:00:01,10.0.0.7,7w",
+        "52:54:00:00:00:01,10.0.0.7,ignore",
         "52:54:00:00:00:01,10.0.0.7,n1,1h",
         "52:54:00:00:00:01,10.0.0.7,n1 # x",
         "52:54:00:00:00:01,10.0.0.7,n1\r",

@@ -27,7 +27,7 @@ _FULL = """\
 interface = "eno4"
 subnet    = "172.0.1.0/24"
 address   = "172.0.1.2"
-mode      = "proxy"
+mode      = "dhcp"
 lease     = "10m"
 relayed   = [{ subnet = "172.0.2.0/24", router = "172.0.2.1" }]
 mtu       = 1500
@@ -43,7 +43,7 @@ port = 80
 [matchbox]
 endpoint = "http://matchbox.example.com:8080/"
 data     = "matchbox"
-push     = "grpc"
+push     = "none"
 
 [images.flatcar]
 mirror = "https://mirror.example.com/{channel}/flatcar"
@@ -67,7 +67,7 @@ def test_everything_that_can_be_set() -> None:
             interface="eno4",
             subnet=IPv4Network("172.0.1.0/24"),
             address=IPv4Address("172.0.1.2"),
-            mode=NetworkMode.PROXY,
+            mode=NetworkMode.DHCP,
             lease=600,
             relayed=(Relayed(IPv4Network("172.0.2.0/24"), IPv4Address("172.0.2.1")),),
             mtu=1500,
@@ -76,7 +76,7 @@ def test_everything_that_can_be_set() -> None:
         "lab": NetworkSettings("lab", "br-lab.7", IPv4Network("10.0.0.0/16"), IPv4Address("10.0.0.1")),
     }
     assert settings.http == HttpSettings(80)
-    assert settings.matchbox == MatchboxSettings("http://matchbox.example.com:8080", "matchbox", Push.GRPC)
+    assert settings.matchbox == MatchboxSettings("http://matchbox.example.com:8080", "matchbox", Push.NONE)
     assert settings.images["flatcar"] == ImageSettings(
         "https://mirror.example.com/{channel}/flatcar", ("flatcar.asc",), ("amd64", "arm64")
     )
@@ -106,9 +106,12 @@ def test_every_value_has_an_origin() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "a.toml: network: is missing"),
+        ("", "a.toml:1: network: is missing (add the key network to this table)"),
         ("[network]", "a.toml:1: network: no network is set (write a table such as [network.pxe])"),
-        ("[network.pxe]", "a.toml:1: network.pxe.interface: is missing"),
+        (
+            "[network.pxe]",
+            "a.toml:1: network.pxe.interface: is missing (add the key interface to this table)",
+        ),
         (
             _ONE + "intreface = 1",
             "a.toml:4: network.pxe.intreface: is not a known key (did you mean 'interface'?)",
@@ -116,53 +119,91 @@ def test_every_value_has_an_origin() -> None:
         (_ONE + "[htpp]", "a.toml:4: htpp: is not a known key (did you mean 'http'?)"),
         (
             _ONE + 'lease = "90s"',
-            "a.toml:4: network.pxe.lease: a lease of 90s is too short: dnsmasq gives none below 120s",
+            (
+                "a.toml:4: network.pxe.lease: a lease of 90s is too short "
+                "(dnsmasq gives none below 120s: write that or more)"
+            ),
         ),
-        (_ONE + 'lease = "400d"', "a.toml:4: network.pxe.lease: a lease of 400d is too long: at most 365d"),
+        (
+            _ONE + 'lease = "400d"',
+            "a.toml:4: network.pxe.lease: a lease of 400d is too long (write 365d or less)",
+        ),
         (
             _ONE + 'address = "172.0.1.255"',
             (
                 "a.toml:4: network.pxe.address: cannot be our address: "
-                "172.0.1.255 is the broadcast address of 172.0.1.0/24"
+                "172.0.1.255 is the broadcast address of 172.0.1.0/24 "
+                "(leave it out for the first host address)"
             ),
         ),
-        (_ONE + "mtu = 100", "a.toml:4: network.pxe.mtu: 100 is not an MTU: 576 to 9216"),
-        (_ONE + 'mode = "prxy"', "a.toml:4: network.pxe.mode: 'prxy' is not a mode: did you mean 'proxy'?"),
+        (
+            _ONE + "mtu = 100",
+            "a.toml:4: network.pxe.mtu: 100 is not an MTU (write a number from 576 to 9216)",
+        ),
+        (_ONE + 'mode = "prxy"', "a.toml:4: network.pxe.mode: 'prxy' is not a mode (did you mean 'proxy'?)"),
+        (
+            _ONE + 'mode = "proxy"\nrelayed = [{ subnet = "10.0.0.0/24", router = "10.0.0.1" }]',
+            (
+                'a.toml:5: network.pxe.relayed: works with mode = "dhcp" only in this version '
+                '(leave relayed out, or write mode = "dhcp")'
+            ),
+        ),
         (
             _ONE + '[network.b]\ninterface = "eth0"\nsubnet = "10.0.0.0/24"',
-            "a.toml:5: network.b.interface: eth0 already faces the network 'pxe'",
+            (
+                "a.toml:5: network.b.interface: eth0 already faces the network 'pxe' "
+                "(each network needs an interface of its own, such as a VLAN device)"
+            ),
         ),
         (
             _ONE + '[network.b]\ninterface = "eth1"\nsubnet = "172.0.0.0/16"',
-            "a.toml:6: network.b.subnet: 172.0.0.0/16 overlaps 172.0.1.0/24 of the network 'pxe'",
+            (
+                "a.toml:6: network.b.subnet: 172.0.0.0/16 overlaps 172.0.1.0/24 of the network 'pxe' "
+                "(give one of the two another subnet)"
+            ),
         ),
         (
             _ONE + 'relayed = [{ subnet = "172.0.1.128/25", router = "172.0.1.129" }]',
-            "a.toml:4: network.pxe.relayed: 172.0.1.128/25 overlaps 172.0.1.0/24 of the same network",
+            (
+                "a.toml:4: network.pxe.relayed: 172.0.1.128/25 overlaps 172.0.1.0/24 of the same network "
+                "(give one of the two another subnet)"
+            ),
         ),
         (
             _ONE + 'relayed = [{ subnet = "10.0.0.0/24", router = "10.0.1.1" }]',
             (
                 "a.toml:4: network.pxe.relayed[0].router: cannot be the relay's address: "
-                "10.0.1.1 is outside 10.0.0.0/24"
+                "10.0.1.1 is outside 10.0.0.0/24 (write the address that the relay has on that VLAN)"
             ),
         ),
-        (_ONE + "[http]\nport = 0", "a.toml:5: http.port: 0 is not a port: 1 to 65535"),
         (
-            _ONE + '[matchbox]\npush = "grpc"',
-            "a.toml:5: matchbox.push: is for an external Matchbox only (leave it out, or name the endpoint)",
+            _ONE + "[http]\nport = 0",
+            "a.toml:5: http.port: 0 is not a port (write a number from 1 to 65535)",
+        ),
+        (
+            _ONE + '[matchbox]\nendpoint = "http://h"\npush = "grpc"',
+            (
+                "a.toml:6: matchbox.push: push is not part of this version: grpc would do nothing "
+                "(leave it out, and bring groups and profiles to the external Matchbox yourself)"
+            ),
         ),
         (
             _ONE + '[matchbox]\nendpoint = "http://h:99999"',
-            "a.toml:5: matchbox.endpoint: 'http://h:99999' is not an endpoint: 99999 is not a port",
+            (
+                "a.toml:5: matchbox.endpoint: 'http://h:99999' is not an endpoint: 99999 is not a port "
+                "(ports are 1 to 65535)"
+            ),
         ),
         (
             '[network.pxe]\ninterface = "eth0"\nsubnet = "172.0.1.1/24"',
-            "a.toml:3: network.pxe.subnet: '172.0.1.1/24' has host bits set: 172.0.1.0/24 is its subnet",
+            "a.toml:3: network.pxe.subnet: '172.0.1.1/24' has host bits set (its subnet is 172.0.1.0/24)",
         ),
         (
             '[network.pxe]\ninterface = "eth0"\nsubnet = "172.0.1.0/31"',
-            "a.toml:3: network.pxe.subnet: 172.0.1.0/31 is not the size of a VLAN: /8 to /30 are",
+            (
+                "a.toml:3: network.pxe.subnet: 172.0.1.0/31 is not the size of a VLAN "
+                "(give it a prefix from /8 to /30)"
+            ),
         ),
     ],
 )
@@ -179,9 +220,11 @@ def test_all_problems_at_once() -> None:
 _VALUES = [
     (
         "interface",
-        ["eth0,lo", "eth0 ", "a" * 16, "", "-eth", "eth0\\ndhcp-script=/x", "e*", "eth0/1", "eth0:1"],
+        ["lo", "eth0,lo", "eth0 ", "a" * 16, "", "-eth", "eth0\\ndhcp-script=/x", "e*", "eth0/1", "eth0:1"],
     ),
-    ("subnet", ["172.0.1.0", "172.0.1.0/33", "172.0.1.0/255.255.255.0", "::/64", "224.0.0.0/24", "x/24"]),
+    ("subnet", ["172.0.1.0", "172.0.1.0/33", "172.0.1.0/255.255.255.0", "::/64", "x/24"]),
+    ("subnet", ["0.1.0.0/16", "127.0.0.0/8", "127.5.0.0/24"]),
+    ("subnet", ["169.254.1.0/24", "224.0.0.0/24", "240.0.0.0/8", "168.0.0.0/7", "128.0.0.0/8x"]),
     ("address", ["172.0.1.01", "172.0.2.1", "fe80::1", "1", "172.0.1.1/24", "172.0.1.0"]),
     ("lease", ["infinite", "1", "-1h", "1 h", "1h\\n", "1H", "0h", "1w", "9999999999d"]),
 ]

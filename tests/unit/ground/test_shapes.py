@@ -44,7 +44,7 @@ def test_unknown_keys_name_the_nearest_known_one() -> None:
     assert [(p.path, p.message, p.hint) for p in problems] == [
         ("adress", "is not a known key", "did you mean 'address'?"),
         ("zzz", "is not a known key", "known here: address, below, labels, names, port"),
-        ("address", "is missing", ""),
+        ("address", "is missing", "add the key address to this table"),
     ]
 
 
@@ -63,7 +63,7 @@ def test_every_problem_at_once() -> None:
             "below": {"x": {"port": True}, "y": 3},
         }
     ) == [
-        "port: 0 is not a port: 1 to 65535",
+        "port: 0 is not a port",
         "names: 1 to 3 entries are expected, not 4",
         "labels: a table is expected, not a list",
         "below.y: a table is expected, not 3",

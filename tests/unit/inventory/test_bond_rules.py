@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from appliance.inventory.parse import Drafts
@@ -27,7 +29,8 @@ def _problems(text: str) -> list[str]:
     assert document is not None
     drafts.take(document)
     judge(drafts, _SETTINGS, ())
-    return [str(problem) for problem in sorted(drafts.problems)]
+    assert all(problem.hint for problem in drafts.problems)
+    return [str(replace(problem, hint="")) for problem in sorted(drafts.problems)]
 
 
 def _vlan(text: str, name: str = "control") -> str:
@@ -39,7 +42,7 @@ def _vlan(text: str, name: str = "control") -> str:
     [
         (
             '[machine.a.bond.b0]\nmembers = ["eno2", "eno4"]\n',
-            "f:9: machine.a.bond.b0.members[1]: this machine has no NIC 'eno4' (did you mean 'eno3'?)",
+            "f:9: machine.a.bond.b0.members[1]: this machine has no NIC 'eno4'",
         ),
         (
             '[machine.a.bond.b0]\nmembers = ["eno2"]\n[machine.a.bond.b1]\nmembers = ["eno2"]\n',
@@ -56,19 +59,13 @@ def _vlan(text: str, name: str = "control") -> str:
         ("[machine.a.bond.b0]\n", "f:8: machine.a.bond.b0.members: is missing"),
         (
             '[machine.a.bond.b0]\nmembers = ["eno2"]\nmode = "lacp"\n',
-            (
-                "f:10: machine.a.bond.b0.mode: 'lacp' is not a bond mode: it is one of "
-                "802.3ad, active-backup, balance-rr, balance-xor, balance-tlb, balance-alb, broadcast"
-            ),
+            "f:10: machine.a.bond.b0.mode: 'lacp' is not a bond mode",
         ),
-        (_vlan("id = 0"), "f:10: machine.a.bond.b0.vlans.control.id: 0 is not a VLAN id: 1 to 4094"),
-        (_vlan("id = 4095"), "f:10: machine.a.bond.b0.vlans.control.id: 4095 is not a VLAN id: 1 to 4094"),
+        (_vlan("id = 0"), "f:10: machine.a.bond.b0.vlans.control.id: 0 is not a VLAN id"),
+        (_vlan("id = 4095"), "f:10: machine.a.bond.b0.vlans.control.id: 4095 is not a VLAN id"),
         (
             _vlan('id = 1, address = "10.0.0.1"'),
-            (
-                "f:10: machine.a.bond.b0.vlans.control.address: '10.0.0.1' is not an address "
-                "with its prefix, such as 10.0.100.21/24"
-            ),
+            "f:10: machine.a.bond.b0.vlans.control.address: '10.0.0.1' is not an address with its prefix",
         ),
         (
             _vlan('id = 1, address = "10.0.0.0/24"'),

@@ -22,7 +22,7 @@ _SETTINGS = parse_settings('[network.pxe]\ninterface = "eth0"\nsubnet = "172.0.0
 _MACHINE: dict[str, object] = {"mac": "52:54:00:aa:00:01", "ip": "172.0.1.21"}
 _NIC = {"e2": {"mac": "52:54:00:aa:00:02"}}
 
-_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_NAME = re.compile(r"(?!(?:[0-9]+[smhdw]?|ignore|infinite)$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 _SCRIPT = re.compile(r"[A-Za-z0-9._=,:/@+%?~!-]+")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")

@@ -58,12 +58,12 @@ def test_rows_may_be_short() -> None:
             "",
             ["f.csv:1: has no column 'name'", "f.csv:1: has no column 'mac'", "f.csv:1: has no column 'ip'"],
         ),
-        ("name,macs,ip\n", ["f.csv:1: has no column 'mac' (the column 'macs' may be meant)"]),
+        ("name,macs,ip\n", ["f.csv:1: has no column 'mac'"]),
         ("name,mac,ip,rack,rack\n", ["f.csv:1: the column 'rack' is there twice"]),
         ("name,mac,ip,\n", ["f.csv:1: column 4 has no name"]),
         (
             "name,mac,ip\na,b,c,d\n",
-            ["f.csv:2: has 4 cells, the header has 3 (quote a cell that holds the delimiter)"],
+            ["f.csv:2: has 4 cells, the header has 3"],
         ),
         ("name,mac,ip\na,b,c\n\na,d,e\n", ["f.csv:4: the name 'a' is written twice, first on line 2"]),
         ('name,mac,ip\n"a,b\n', ["f.csv:2: is not CSV: unexpected end of data"]),
@@ -72,7 +72,8 @@ def test_rows_may_be_short() -> None:
 def test_what_is_refused(text: str, expected: list[str]) -> None:
     data, problems = _read(text)
     assert data is None
-    assert [str(p).split(" (the first row")[0] for p in problems] == expected
+    assert [f"{p.file}:{p.line}: {p.message}" for p in problems] == expected
+    assert all(p.hint for p in problems)
 
 
 def test_lines_count_the_lines_of_quoted_cells() -> None:

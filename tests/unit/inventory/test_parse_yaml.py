@@ -34,13 +34,13 @@ _ATTACKS = [
     ("mapping as key", "{a: b}: c\n", 1, "a key must be a plain string"),
     ("list as key", "? [a]\n: c\n", 1, "a key must be a plain string"),
     ("several documents", "a: 1\n---\nb: 2\n", 2, "has a second YAML document"),
-    ("NUL", "a: 1\nb: \0\n", 0, "is not YAML"),
-    ("escape sequence", "a: \x1b[31m\n", 0, "is not YAML"),
+    ("NUL", "a: 1\nb: \0\n", 2, "is not YAML"),
+    ("escape sequence", "a: ü\nb: \x1b[31m\n", 2, "is not YAML"),
     ("tabs for indentation", "a:\n\tb: 1\n", 2, "is not YAML"),
     ("unclosed", "a: [1\nb: 2\n", 2, "is not YAML"),
     ("top is a list", "- a\n", 1, "a table is expected at the top, not a list"),
     ("top is a word", "hello\n", 1, "a table is expected at the top, not 'hello'"),
-    ("half of a surrogate pair", "a: \ud800", 0, "is not text"),
+    ("half of a surrogate pair", "a: 1\nb: \ud800", 2, "is not text"),
 ]
 
 
@@ -94,7 +94,10 @@ def test_a_scalar_of_a_mebibyte_is_refused_in_one_short_line() -> None:
     drafts = Drafts()
     drafts.take(document)
     assert [str(p) for p in drafts.problems] == [
-        "f.yaml:3: machine.node1.mac: a MAC address of at most 32 characters is expected, not 1048576"
+        (
+            "f.yaml:3: machine.node1.mac: a MAC address of at most 32 characters is expected, not 1048576 "
+            "(write a shorter one)"
+        )
     ]
 
 

@@ -40,6 +40,7 @@ profile = "lab"
 macs = ["52:54:00:aa:00:11", "52:54:00:aa:00:12"]
 ip = "172.0.1.22"
 """
+MOVED: Final = RACK.replace("172.0.1.21", "172.0.1.29")  # the same with node1 at another address
 IGNITION: Final = b'{"ignition":{"version":"3.3.0"}}'
 
 

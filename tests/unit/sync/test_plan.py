@@ -9,7 +9,7 @@ import pytest
 
 from appliance.sync.plan import Desired, Plan, child_of, make_plan
 from appliance.tree import Activation, RenderedFile, Tree
-from tests.unit.sync.rooms import RACK, SETTINGS, desired
+from tests.unit.sync.rooms import MOVED, RACK, SETTINGS, desired
 
 RELAYED = SETTINGS + 'relayed = [{ subnet = "172.0.2.0/24", router = "172.0.2.1" }]\n'
 TWO = SETTINGS + '[network.lab]\ninterface = "eno5"\nsubnet = "172.0.9.0/24"\n'
@@ -74,7 +74,7 @@ def test_the_first_plan_adds_everything() -> None:
 
 
 def test_a_changed_machine_says_what_and_needs_a_reload() -> None:
-    plan = change(RACK, RACK.replace("172.0.1.21", "172.0.1.29"))
+    plan = change(RACK, MOVED)
     (one,) = plan.changes
     assert (one.action.value, one.kind, one.name) == ("change", "machine", "node1")
     assert one.before is not None
@@ -137,7 +137,7 @@ def test_settings(before: str, after: str, changes: list[str], needs: dict[str, 
 
 
 def test_a_child_needs_the_most_that_any_of_its_files_needs() -> None:
-    plan = change(RACK, desired(RELAYED, RACK.replace("172.0.1.21", "172.0.1.29")))
+    plan = change(RACK, desired(RELAYED, MOVED))
     assert activations(plan) == {"dhcp:pxe": "restart"}
     assert plan.activation is Activation.RESTART
 
@@ -282,8 +282,8 @@ def test_all_new_machines_do_not_hide_that_the_old_ones_are_gone() -> None:
 
 
 def test_a_fingerprint_is_of_what_is_done_and_where_it_starts() -> None:
-    plan = change(RACK, RACK.replace("172.0.1.21", "172.0.1.29"))
-    same = change(RACK, RACK.replace("172.0.1.21", "172.0.1.29"))
+    plan = change(RACK, MOVED)
+    same = change(RACK, MOVED)
     other = change(RACK, RACK.replace("172.0.1.21", "172.0.1.28"))
     assert plan.fingerprint == same.fingerprint
     assert len({plan.fingerprint, other.fingerprint, replace(plan, base=5).fingerprint}) == 3

@@ -12,9 +12,7 @@ from appliance.errors import ApplianceError, ExitCode, NotProven, OperatorError,
 from appliance.sync import generations
 from appliance.sync.apply import AppliedPlan, ProvenPlan
 from appliance.sync.run import Activate, Outcome, Request, plan, rollback_target, sync
-from tests.unit.sync.rooms import RACK, SETTINGS, Daemon, Site
-
-MOVED = RACK.replace("172.0.1.21", "172.0.1.29")
+from tests.unit.sync.rooms import MOVED, RACK, SETTINGS, Daemon, Site
 
 
 @pytest.fixture
@@ -189,7 +187,7 @@ def test_whatever_ends_an_activation_takes_it_back(site: Site, failure: Exceptio
             raise failure
         return daemon(applied)
 
-    with pytest.raises(NotProven, match="rolled back to generation 1: .*[Nn]o"):
+    with pytest.raises(NotProven, match=r"rolled back to generation 1: .*[Nn]o"):
         go(site, fail_once)
     assert (current(site), [a.number for a in daemon.seen]) == (1, [1])
 
@@ -209,7 +207,7 @@ def test_a_daemon_that_is_stopped_in_the_middle_takes_nothing_back(site: Site) -
 def test_one_to_go_back_to_that_fails_as_well_is_said(site: Site) -> None:
     go(site, Daemon())
     site.write(MOVED)
-    with pytest.raises(NotProven, match="rolled back to generation 1: .*does not prove itself either"):
+    with pytest.raises(NotProven, match=r"rolled back to generation 1: .*does not prove itself either"):
         go(site, Daemon(refusals=2))
     assert current(site) == 1
 
