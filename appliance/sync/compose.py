@@ -15,7 +15,7 @@ from appliance.matchbox.errors import IgnitionError
 from appliance.matchbox.handoff import boot_url
 from appliance.matchbox.ignition import finish
 from appliance.paths import Paths
-from appliance.settings import NetworkMode, NetworkSettings, Origin, Push, Settings
+from appliance.settings import NetworkMode, NetworkSettings, Settings
 from appliance.sync.plan import Desired
 from appliance.tree import Activation, RenderedFile, Tree
 
@@ -48,7 +48,6 @@ def compose(given: Ingredients) -> Desired:
         OperatorError: an Ignition file or a line of dnsmasq.d/ cannot be used.
         SurroundingsError: a boot file that every rack needs is not on this host.
     """
-    _not_built_yet(given)
     for arch in _NEEDED_CLASSES:
         missing = given.selection.missing.get(arch)
         if missing is not None:
@@ -74,17 +73,6 @@ def compose(given: Ingredients) -> Desired:
         if n.mode is NetworkMode.PROXY
     )
     return Desired(given.settings, given.inventory, Tree.of(*files), refusals=refusals)
-
-
-def _not_built_yet(given: Ingredients) -> None:
-    """A setting that would be ignored is refused: an operator would count on it."""
-    if given.settings.matchbox.push is Push.NONE:
-        return
-    origin = given.settings.origins.get("matchbox.push", Origin(str(given.paths.settings)))
-    message = f'push = "{given.settings.matchbox.push}" is not part of this version'
-    hint = "leave it out, and bring groups and profiles to the external Matchbox yourself"
-    problem = Problem(origin.file, origin.line, "matchbox.push", message, hint)
-    raise OperatorError("cannot use the settings", problems=[problem])
 
 
 def log_path(paths: Paths, child: str) -> str:
