@@ -242,11 +242,21 @@ def _ipxe_begins(ladder: Ladder, quiet: timedelta) -> bool:
 
 
 def _reach(ladder: Ladder, rung: EventKind, at: datetime) -> Ladder:
-    """Note a rung; one that is below the current one (a late line, iPXE's own OFFER) moves nothing down."""
+    """Note a rung; one that is below the current one (a late line, iPXE's own OFFER) moves nothing down.
+
+    DHCP and TFTP are two processes with a log each: a boot file can be told before the address it was
+    fetched from. Such a rung is noted late, under the one above it.
+    """
     if ladder.rung is not None and _HEIGHT[rung] <= _HEIGHT[ladder.rung]:
-        return replace(ladder, last=max(at, ladder.last or at))
+        late = ladder.rung is K.BOOTFILE and rung not in ladder.rungs
+        rungs = _in_order({**ladder.rungs, rung: at}) if late else ladder.rungs
+        return replace(ladder, rungs=rungs, last=max(at, ladder.last or at))
     rungs = MappingProxyType({**ladder.rungs, rung: at})
     return replace(ladder, rung=rung, rungs=rungs, last=at)
+
+
+def _in_order(rungs: Mapping[EventKind, datetime]) -> Mapping[EventKind, datetime]:
+    return MappingProxyType({rung: rungs[rung] for rung in RUNGS if rung in rungs})
 
 
 def _fetched(ladder: Ladder, event: Event) -> Ladder:

@@ -103,7 +103,7 @@ def plan(
 @app.command()
 def sync(
     context: typer.Context,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask (only a terminal is asked).")] = False,
     why: Annotated[str, typer.Option("--why", "-m", help="A line for the list of generations.")] = "sync",
     allow_mass_change: Annotated[
         bool, typer.Option("--allow-mass-change", help="More than a fifth of the machines may vanish.")

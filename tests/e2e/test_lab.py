@@ -73,6 +73,19 @@ def test_a_bios_and_a_uefi_machine_boot_and_outsiders_get_nothing() -> None:
     assert "ok     node1's second NIC: got nothing, and the events say so" in said
     assert "ok     the stranger: got nothing, and the events say so" in said
     assert left_of(process.pid) == []
+    assert shape(readme_sample()) == shape(said[said.index("seconds after power-on") :])
+
+
+def readme_sample() -> str:
+    """What the README says that the lab prints at its end."""
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    (sample,) = re.findall(r"```\n(seconds after power-on\n.*?)```", text, re.DOTALL)
+    return str(sample)
+
+
+def shape(text: str) -> list[list[str]]:
+    """Words of each line; seconds differ from run to run."""
+    return [re.sub(r"\b\d+\.\d\b(?!\.)", "S", line).split() for line in text.splitlines()]
 
 
 def test_after_a_killed_run_the_next_one_boots_over_http_and_sweeps_up() -> None:

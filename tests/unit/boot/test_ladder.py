@@ -99,6 +99,22 @@ def test_a_late_line_moves_nothing_down() -> None:
     assert (late.rung, late.rungs, late.fetches) == (ladder.rung, ladder.rungs, 0)
 
 
+def test_a_boot_file_that_is_told_before_its_address_loses_no_rung() -> None:
+    """Two processes, two logs, read a moment apart."""
+    ladder = play((*FIRST[:2], FIRST[4], *FIRST[2:4]))
+    assert tuple(ladder.rungs) == RUNGS[:5]
+    assert ladder.rung is K.BOOTFILE
+
+
+def test_an_overdue_machine_says_what_should_have_come() -> None:
+    ladder = play(FIRST)
+    assert ladder.judged(at(60)) is None
+    verdict = ladder.judged(at(10_000))
+    assert verdict is not None
+    assert verdict.id == "overdue"
+    assert "ipxe should have come" in verdict.message
+
+
 def test_the_same_first_stage_three_times_in_a_row_is_a_loop_held_and_named() -> None:
     ladder = Ladder()
     for boot in range(3):
