@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from appliance.errors import ExitCode, SurroundingsError
 from appliance.paths import Paths
 from appliance.plain_text import safe_text
 from appliance.sync.generations import current_id, read_manifest
+from appliance.system.files import is_locked
 
 _NONE = "-"
 
@@ -93,11 +95,16 @@ def _status(paths: Paths) -> dict[str, object]:
     with contextlib.suppress(SurroundingsError):  # damaged: the problem below is told all the same
         number = current_id(paths)
         manifest = read_manifest(paths, number) if number is not None else None
+    deaf = is_locked(Path(paths.daemon_lock))
     problem = {
         "id": "daemon",
         "severity": "error",
-        "message": "the daemon is not running: nothing is served",
-        "fix": "systemctl start pxe-appliance, or pxe-appliance serve",
+        "message": f"a daemon runs and does not listen on {paths.control}"
+        if deaf
+        else "the daemon is not running: nothing is served",
+        "fix": "systemctl restart pxe-appliance"
+        if deaf
+        else "systemctl start pxe-appliance, or pxe-appliance serve",
     }
     return {
         "version": 1,

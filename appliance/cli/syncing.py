@@ -124,8 +124,12 @@ def _conclude(wanted: Plan, result: dict[str, object]) -> None:
     if isinstance(evidence, list):
         print_lines(f"  {line}" for line in evidence)
     number = result.get("generation")
-    if active:
+    if active and result.get("proven") is True:
         print_lines([f"Generation {number} is current, active and verified."])
+    elif active:
+        print_lines(
+            [f"Generation {number} is current and active; it is proven as soon as a client can be asked."]
+        )
     else:
         print_lines(
             [f"Generation {number} is applied, not active: the daemon is not running (pxe-appliance serve)."]

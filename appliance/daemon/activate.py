@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from appliance.addresses import Mac
+from appliance.boot.events import Event, EventKind
 from appliance.daemon import signals as s
 from appliance.daemon.children import Children
 from appliance.daemon.state import State
@@ -27,6 +28,7 @@ from appliance.inventory.model import Machine
 from appliance.settings import NetworkMode, NetworkSettings
 from appliance.sync.apply import AppliedPlan, ProvenPlan
 from appliance.sync.plan import Action, Plan, Release
+from appliance.system.clock import now
 from appliance.system.network import interface_state
 from appliance.tree import Activation
 
@@ -103,9 +105,11 @@ class Activator:
         evidence = [await self._reload(name, patience) for name in reloads]
         evidence += await self._restart(restarts, adopt, patience)
         evidence += await self._release(plan)
+        exchanged = True
         if reloads or restarts or not adopt.served.proven:
-            evidence += await self._ask(plan, adopt)
-        return ProvenPlan(applied, tuple(evidence))
+            answers, exchanged = await self._ask(plan, adopt)
+            evidence += answers
+        return ProvenPlan(applied, tuple(evidence), exchanged)
 
     async def _restart(self, names: list[str], adopt: s.Adopted, patience: float) -> list[str]:
         """Adopt the generation, which starts and stops children, and start anew those that have to be."""
@@ -149,12 +153,18 @@ class Activator:
                 evidence.append(f"{name}: no lease released, the interface is not usable")
                 continue
             await asyncio.to_thread(send_releases, network, leases)
+            for mac, ip, _ in leases:
+                event = Event(now(), EventKind.RELEASE, None, mac, ip, name, {"by": "sync"})
+                self.report(s.Happened(event))
             evidence.append(f"{name}: released {_leases(plan.releases, name)}")
         return evidence
 
-    async def _ask(self, plan: Plan, adopt: s.Adopted) -> list[str]:
-        """A real DISCOVER for changed machines and one unchanged; every one must be offered its address."""
-        evidence = []
+    async def _ask(self, plan: Plan, adopt: s.Adopted) -> tuple[list[str], bool]:
+        """A real DISCOVER for changed machines and one unchanged; every one must be offered its address.
+
+        Returns what was seen, and whether every network that has machines could be asked on.
+        """
+        evidence, everywhere = [], True
         for network in adopt.served.settings.networks.values():
             machines = _worth_asking(plan, network, adopt.served.inventory.machines)
             if not machines:
@@ -165,9 +175,10 @@ class Activator:
             if not self._usable(network):
                 why = f"{network.interface} is not there, not up or without {network.address}"
                 evidence.append(f"{network.name}: no exchange was tried, {why}")
+                everywhere = False
                 continue
             evidence.append(await self._exchange(plan, network, machines))
-        return evidence
+        return evidence, everywhere
 
     async def _exchange(self, plan: Plan, network: NetworkSettings, machines: list[Machine]) -> str:
         seen = _Collected(r.HostsRead)

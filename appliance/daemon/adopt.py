@@ -28,14 +28,13 @@ def generation_to_serve(paths: Paths) -> tuple[Adopted | None, Manifest | None]:
         was left for it, whose words belong to the change.
     """
     with exclusive_lock(Path(paths.lock), purpose="sync"):
-        current = generations.current_id(paths)
-        if current is None:
-            return None, None
         left = None
         with contextlib.suppress(SurroundingsError):
-            adopted, left = adopted_generation(paths), generations.read_manifest(paths, current)
-            if left.proven:
-                return adopted, None
+            current = generations.current_id(paths)
+            if current is not None:
+                adopted, left = adopted_generation(paths), generations.read_manifest(paths, current)
+                if left.proven or left.pinned:
+                    return adopted, None
         proven = generations.newest_proven(paths)
         if proven is not None:
             generations.make_current(paths, proven[0])

@@ -27,7 +27,7 @@ from appliance.dnsmasq.speak import TFTP_PROBE
 from appliance.errors import SurroundingsError
 from appliance.paths import Paths
 from appliance.sync.compose import log_path
-from appliance.system.clock import now
+from appliance.system.clock import monotonic, now
 from appliance.system.command import spawn
 from appliance.system.files import make_directory
 
@@ -35,6 +35,7 @@ POLL = 0.05  # seconds between looks at a log
 _QUIET = 6  # looks without a line after which an open exchange is closed
 _LAST_LINES = 40
 _LOG_ROOM = 64 << 10  # bytes
+_ALIVE_SECONDS = 1.0
 _log = logging.getLogger("pxe-appliance")
 _XIDS = 4096  # questions of our own that are remembered; an answer comes within seconds
 
@@ -50,6 +51,8 @@ class _Running:
     follower: LogFollower
     correlator: Correlator
     errors: Path
+    ready: bool = False
+    started: float = field(default_factory=monotonic)
     task: asyncio.Task[None] | None = None
     last: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_LINES))
 
@@ -193,6 +196,9 @@ class Children:
                 break
             if child.follower.size > ROTATE_AT and child.follower.rotate():
                 child.process.send_signal(signal.SIGUSR2)
+            if not child.ready and self.log_is_full and monotonic() - child.started > _ALIVE_SECONDS:
+                child.ready = True  # it cannot say so: it lives, and its probes count its work
+                self._report(s.ChildReady(name))
             if not lines:
                 await asyncio.sleep(POLL)
             else:

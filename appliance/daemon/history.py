@@ -11,6 +11,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -39,7 +40,9 @@ class History:
         One that is whole and cannot be written is read into memory, and what happens is kept there.
         """
         make_directory(path.parent)
-        self._db, self.problem = _opened(path)
+        opened = _opened(path)
+        self._db, self.problem = opened.db, opened.problem
+        self.durable, self.lost_installs = opened.durable, opened.lost_installs
 
     def append(
         self,
@@ -93,36 +96,48 @@ class History:
         self._db.close()
 
 
-def _opened(path: Path) -> tuple[sqlite3.Connection, str | None]:
-    """The history and what is wrong with it, in words for an operator."""
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A history, what is wrong with it in words for an operator, and what that means."""
+
+    db: sqlite3.Connection
+    problem: str | None = None
+    durable: bool = True  # what is written is there after a power cut
+    lost_installs: bool = False  # who is installed could not be read
+
+
+def _opened(path: Path) -> _Opened:
     try:
-        return _open(path), None
+        return _Opened(_open(path))
     except sqlite3.DatabaseError as error:
         damaged = error.sqlite_errorcode & 0xFF in _DAMAGED  # the low byte of an extended code
         if damaged and _set_aside(path):
             _log.error("the history was damaged and is begun anew: %s", error)
-            db, _ = _opened(path)
-            saved = _salvage(path, db)
-            return db, (
-                f"the history was damaged: it was set aside as {path.name}.damaged and begun anew, "
-                f"{saved} installed machines were saved from it"
-            )
+            anew = _opened(path)
+            saved = _salvage(path, anew.db)
+            words = f"the history was damaged: it was set aside as {path.name}.damaged and begun anew"
+            if saved is None:
+                words += (
+                    "; who is installed could not be read from it, so every install-once machine boots "
+                    "from its disk until machine reinstall says otherwise"
+                )
+            return replace(anew, problem=words, lost_installs=saved is None)
         _log.error("cannot write the history, it is kept in memory until the next start: %s", error)
-        return _in_memory(path), f"the history cannot be written and is kept in memory: {error}"
+        words = f"the history cannot be written and is kept in memory: {error}"
+        return _Opened(_in_memory(path), words, durable=False)
 
 
-def _salvage(path: Path, db: sqlite3.Connection) -> int:
-    """Bring over who is installed, as far as the damaged file can be read; how many it were.
-
-    Who is forgotten here is installed again at its next boot.
-    """
-    rows: list[tuple[str, str]] = []
+def _salvage(path: Path, db: sqlite3.Connection) -> int | None:
+    """Bring over who is installed from the damaged file; how many it were, None when it cannot be read."""
+    rows: list[tuple[str, str]] | None = None
     with contextlib.suppress(sqlite3.Error):
         damaged = sqlite3.connect(f"{path.absolute().as_uri()}.damaged?mode=ro", uri=True)
         with contextlib.closing(damaged):
             # Else a file that was cut short is refused with all the pages that it still has (lockBtree).
             damaged.execute("PRAGMA writable_schema=ON")
             rows = damaged.execute("SELECT machine, at FROM installed").fetchall()
+    if rows is None:
+        return None
     with contextlib.suppress(sqlite3.Error), db:
         db.executemany("INSERT OR REPLACE INTO installed VALUES (?, ?)", rows)
     return len(rows)

@@ -85,7 +85,7 @@ class Recorder:
             ladders, self._ladders = self._ladders, {}
             installed, self._installed = self._installed, {}
             if not events and not ladders and not installed:
-                return self._history.problem is None
+                return self._history.durable
             try:
                 self._history.append(events, ladders, installed)
             except sqlite3.Error as error:
@@ -100,7 +100,7 @@ class Recorder:
                 _log.warning("cannot write the history, %d events lost: %s", len(events), error)
                 return False
             self.failure = ""
-            return self._history.problem is None
+            return self._history.durable
 
     async def write_behind(self) -> None:
         """Write every half second, for ever."""

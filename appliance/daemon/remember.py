@@ -13,6 +13,7 @@ from appliance.addresses import Mac
 from appliance.boot.events import Event, EventKind
 from appliance.daemon.leases import Lease, after_event
 from appliance.daemon.served import Served
+from appliance.inventory.model import BootPolicy
 
 _TELLING = frozenset({EventKind.ACK, EventKind.RELEASE, EventKind.DECLINE, EventKind.STRAY})
 
@@ -33,6 +34,17 @@ def remembered(lines: Iterable[str], served: Served) -> tuple[Map[str, Lease], d
             strays.pop(event.mac, None)
             strays[event.mac] = event.at
     return leases, strays
+
+
+def once_machines(served: Served) -> tuple[str, ...]:
+    """Machines that are installed once: with nothing known of them, their disks come first."""
+    return tuple(
+        name
+        for name, machine in served.machines.items()
+        if machine.profile
+        and (profile := served.inventory.profiles.get(machine.profile)) is not None
+        and profile.boot is BootPolicy.INSTALL_ONCE
+    )
 
 
 def read_event(line: str) -> Event | None:

@@ -28,13 +28,13 @@ from appliance.daemon.leases import live
 from appliance.daemon.premises import allow_many_files, clear_socket, open_to_group, refuse_without_rights
 from appliance.daemon.pulse import Pulse
 from appliance.daemon.recorder import Recorder
-from appliance.daemon.remember import remembered
+from appliance.daemon.remember import once_machines, remembered
 from appliance.daemon.served import Served
 from appliance.daemon.state import Now, State, step
 from appliance.daemon.status import Process, machine_json, machines_json, status_json
 from appliance.daemon.web import WebSide
 from appliance.dnsmasq.lifecycle import Phase
-from appliance.errors import ApplianceError, ExitCode, NotProven, OperatorError, Refused
+from appliance.errors import ApplianceError, ExitCode, NotProven, OperatorError, Refused, SurroundingsError
 from appliance.paths import Paths
 from appliance.sync import generations
 from appliance.sync import run as route
@@ -46,6 +46,7 @@ from appliance.system.notify import notify
 _log = logging.getLogger("pxe-appliance")
 _STOP_SECONDS = 15.0
 _PROVE_EVERY = 10.0
+_DECIDE_SECONDS = 5.0  # for everything that was reported before a question
 _PAST = 20_000  # events that are read at start for who holds what
 _TURN = 100  # signals
 _START_SECONDS = 5.0
@@ -110,6 +111,7 @@ class Daemon:
                 self.web.refresh()
                 self.pulse.look()
                 self.adopted.set()
+            self.queue.task_done()
             phases = [child.phase for child in self.state.children.values()]
             if phases and all(phase is Phase.SERVING for phase in phases):
                 self.serving.set()
@@ -177,7 +179,8 @@ class Daemon:
             self.children.follow(adopted.served)
             past = await asyncio.to_thread(self.recorder.past, _PAST, None)
             leases, strays = remembered(past, adopted.served)
-            self.queue.put_nowait(s.Remembered(leases, strays))
+            assumed = once_machines(adopted.served) if self.history.lost_installs else ()
+            self.queue.put_nowait(s.Remembered(leases, strays, assumed))
             self.queue.put_nowait(adopted)
             await self._settled()
             if generations.read_manifest(self.paths, adopted.served.id or 0).pinned:
@@ -315,9 +318,10 @@ class Daemon:
         """Whether a machine has said that it is installed."""
         return machine in self.state.installed
 
-    async def keep_installed(self, event: Event) -> bool:
-        """Make it durable that a machine is installed; False when the disk does not take it."""
-        self.recorder.save_installed(event.machine or "", event.at)
+    async def kept(self) -> bool:
+        """Whether all that was reported so far is decided about and on disk."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.queue.join(), _DECIDE_SECONDS)
         return await asyncio.to_thread(self.recorder.flush)
 
     def report(self, signal_seen: s.Signal) -> None:
@@ -336,6 +340,10 @@ class Daemon:
         """Carry a change through on the running children."""
         if self.asked_to_stop.is_set():
             raise Refused("the daemon is stopping")
+        if self.children.log_is_full:
+            raise SurroundingsError(
+                "cannot verify a change: there is no room for dnsmasq's log", hint=f"df -h {self.paths.run}"
+            )
         async with self.sync_lock:
             try:
                 outcome = await asyncio.to_thread(route.sync, self.paths, request, self._activate, self._runs)

@@ -84,6 +84,7 @@ class Remembered:
 
     leases: Map[str, Lease]
     strays: Mapping[Mac, datetime]
+    assumed: tuple[str, ...] = ()  # machines taken for installed, because nobody knows any more
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,9 +98,11 @@ def step(state: State, signal: s.Signal, now: Now) -> Stepped:  # noqa: C901 - a
         case s.AddressDisabled(name):
             due = state.reloaded_at.get(name, float("-inf")) + RELOAD_EVERY
             return _reload_due(replace(state, declined=_with(state.declined, name, due)), name, now)
-        case s.Remembered(leases, strays):
+        case s.Remembered(leases, strays, assumed):
             newest = dict(list(strays.items())[-STRAYS_COUNTED:])
-            return replace(state, leases=leases, strays=MappingProxyType(newest)), []
+            installed = {**dict.fromkeys(assumed, now.wall), **state.installed}
+            known = replace(state, leases=leases, strays=MappingProxyType(newest), installed=installed)
+            return known, [s.SaveInstalled(name, installed[name]) for name in assumed]
         case s.InterfaceSeen(network, seen):
             return replace(state, interfaces=_with(state.interfaces, network, seen)), []
         case s.EndpointSeen(reachable):

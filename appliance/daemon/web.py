@@ -47,7 +47,7 @@ class Owner(Readings, Protocol):
 
     def served(self) -> Served: ...
     def installed(self, machine: str) -> bool: ...
-    async def keep_installed(self, event: Event) -> bool: ...
+    async def kept(self) -> bool: ...
     def report(self, signal: s.Signal) -> None: ...
 
 
@@ -179,10 +179,10 @@ class WebSide:
         if isinstance(verdict, Rejected):
             self._owner.report(s.Happened(_refused_report(client, verdict, self._owner.served())))
             return web.json_response({"error": verdict.reason}, status=verdict.status)
-        if verdict.installed and not await self._owner.keep_installed(verdict.event):
-            # Whoever is told "ok" may reboot into its disk: it must still be known after a power cut.
-            return web.json_response({"error": "cannot be kept now, report again"}, status=503)
         self._owner.report(s.Happened(verdict.event))
+        if verdict.installed and not await self._owner.kept():
+            # Whoever is told "ok" may reboot into its disk: it must still be known after a power cut.
+            return web.json_response({"error": "known, but cannot be kept now: report again"}, status=503)
         return web.json_response({"ok": True})
 
     def _resolve(self, request: BootRequest) -> LocalBoot | None:

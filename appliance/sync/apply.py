@@ -47,10 +47,14 @@ class AppliedPlan:
 
 @dataclass(frozen=True, slots=True)
 class ProvenPlan:
-    """An applied plan that the running children have taken up without a complaint."""
+    """An applied plan that the running children have taken up without a complaint.
+
+    `exchanged` is False where no client could be asked for (an interface is missing): that is no proof yet.
+    """
 
     applied: AppliedPlan
     evidence: tuple[str, ...]
+    exchanged: bool = True
 
 
 def stage(paths: Paths, plan: Plan, *, why: str, who: str = "", pinned: bool = False) -> StagedPlan:

@@ -209,7 +209,10 @@ def commit_directory(paths: Paths, number: int) -> None:
 
 
 def make_current(paths: Paths, number: int) -> None:
-    """Point `current` at generation `number` in one durable step."""
+    """Point `current` at generation `number` in one durable step; what is no link is moved aside."""
+    link = Path(paths.current)
+    if link.exists() and not link.is_symlink():
+        link.rename(link.with_name(f"current.aside-{number}"))
     point_symlink(Path(paths.current), f"generations/{number}")
 
 

@@ -56,6 +56,7 @@ class Outcome:
     plan: Plan
     number: int | None
     active: bool
+    proven: bool = False
     evidence: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
@@ -64,6 +65,7 @@ class Outcome:
             **self.plan.as_json(),
             "generation": self.number,
             "active": self.active,
+            "proven": self.proven,
             "evidence": list(self.evidence),
         }
 
@@ -116,15 +118,18 @@ def observe(paths: Paths) -> tuple[int | None, Desired | None, str]:
 
     Of a damaged one the newest intact proven generation stands in, so that what would vanish is still seen.
     """
-    number = generations.current_id(paths)
-    if number is None:
-        return None, None, ""
+    number = None
     try:
-        return number, generations.load_generation(paths, number), ""
+        number = generations.current_id(paths)
+        if number is not None:
+            return number, generations.load_generation(paths, number), ""
+        if not generations.list_generations(paths):
+            return None, None, ""  # nothing was ever applied here
+        damage = "the link to the current generation is missing"
     except SurroundingsError as error:
-        intact = generations.newest_proven(paths)
-        note = f"generation {number} is damaged and is written anew: {error.message}"
-        return number, intact[1] if intact else None, note
+        damage = f"generation {number or ''} is damaged: {error.message}"
+    intact = generations.newest_proven(paths)
+    return number, intact[1] if intact else None, f"{damage}; it is written anew"
 
 
 def plan(paths: Paths, request: Request) -> Plan:
@@ -166,7 +171,8 @@ def sync(
             return Outcome(wanted, applied.number, active=False, evidence=applied.evidence)
         proven = _proven_or_back(paths, applied, activate)
         generations.prune(paths)
-        return Outcome(wanted, applied.number, active=True, evidence=(*applied.evidence, *proven.evidence))
+        evidence = (*applied.evidence, *proven.evidence)
+        return Outcome(wanted, applied.number, active=True, proven=proven.exchanged, evidence=evidence)
 
 
 def prove_current(paths: Paths, activate: Activate) -> None:
@@ -190,12 +196,12 @@ def _as_it_is(
         return Outcome(wanted, wanted.base, active=False)
     current = AppliedPlan(wanted, wanted.base, _back_to(paths, wanted.base), ())
     if not generations.read_manifest(paths, wanted.base).proven:
-        evidence = _proven_or_back(paths, current, activate).evidence
-    elif runs is None or runs(wanted.base):
-        evidence = ()
-    else:  # it was proven before: what keeps the children from it now is no reason to leave it
-        evidence = activate(current).evidence
-    return Outcome(wanted, wanted.base, active=True, evidence=evidence)
+        now = _proven_or_back(paths, current, activate)
+        return Outcome(wanted, wanted.base, active=True, proven=now.exchanged, evidence=now.evidence)
+    # It was proven before: what keeps the children from it now is no reason to leave it.
+    idle = runs is None or runs(wanted.base)
+    evidence = () if idle else activate(current).evidence
+    return Outcome(wanted, wanted.base, active=True, proven=True, evidence=evidence)
 
 
 def _back_to(paths: Paths, number: int) -> int | None:
@@ -226,10 +232,8 @@ def rollback_target(paths: Paths, asked: int | None) -> int:
 
 
 def _agreed(wanted: Plan, request: Request) -> None:
-    if request.expected and request.expected != wanted.fingerprint:
-        raise Refused(
-            "the inventory changed since the plan was shown", hint="look at the new plan and sync again"
-        )
+    if request.expected and request.expected != wanted.fingerprint and not wanted.empty:
+        raise Refused("the plan is not the one that was shown any more", hint="look at it, and sync again")
     if wanted.mass_change and not request.allow_mass_change:
         total = len(wanted.vanished) + wanted.remaining
         raise Refused(
@@ -244,7 +248,7 @@ def _proven_or_back(paths: Paths, applied: AppliedPlan, activate: Activate) -> P
         proven = activate(applied)
     except _FAILURES as error:
         raise _taken_back(paths, applied, activate, error) from error
-    if not generations.read_manifest(paths, applied.number).proven:
+    if proven.exchanged and not generations.read_manifest(paths, applied.number).proven:
         generations.mark_proven(paths, applied.number)
     return proven
 

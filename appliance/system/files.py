@@ -153,11 +153,27 @@ def exclusive_lock(path: Path, *, wait: bool = True, purpose: str = "") -> Itera
         except BlockingIOError as error:
             holder = os.pread(fd, 100, 0).decode(errors="replace").strip() or "another process"
             raise LockHeld(f"{purpose or path.name} is already running: {holder}") from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"pid {os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # who holds it is a courtesy; a full disk must not refuse the lock
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"pid {os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(fd)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock on `path`; changes nothing."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _hint(error: OSError) -> str:

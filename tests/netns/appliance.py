@@ -120,7 +120,8 @@ class Appliance:
     def await_serving(self, seconds: float = 15.0) -> None:
         def serves() -> bool:
             status = self.status()
-            return status["dnsmasq"]["state"] in {"serving", "waiting"} and status["generation"]["proven"]
+            waits = status["dnsmasq"]["state"] == "waiting"  # for its interface: nothing can be proven yet
+            return bool(waits or (status["dnsmasq"]["state"] == "serving" and status["generation"]["proven"]))
 
         wait_until(serves, "the appliance to serve", seconds)
 

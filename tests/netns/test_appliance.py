@@ -110,6 +110,8 @@ def test_a_new_mac_is_served_at_once_at_the_old_address(appliance: Appliance, cl
     assert plan["activation"] == "reload"
     assert plan["releases"] == [{"ip": "172.0.1.22", "mac": NODE2}]
     assert "active and verified" in appliance.run("sync", "--yes").stdout
+    assert not [x for x in appliance.run("leases", "-o", "json").json() if x["mac"] == NODE2]
+    assert [e for e in appliance.events("release") if e["mac"] == NODE2]
     offer, ack = client.acquire(discover(new))
     assert (offer.yiaddr, ack.kind) == ("172.0.1.22", ACK)
     client.silence(discover(NODE2), known=discover(NODE1))
@@ -351,10 +353,12 @@ def test_the_interface_may_come_late_and_go(open_tmp: Path, segment: Segment, cl
         assert status["dnsmasq"]["state"] == "waiting"
         assert status["networks"][0]["up"] is False
         assert "does not exist" in status["problems"][0]["message"]
+        assert status["generation"]["proven"] is False
         link = segment.wire("pxe0", "172.0.1.1", "172.0.1.200")
         raw = client_on(link)
         wait_until(lambda: raw.ask(discover(NODE1), seconds=0.3), "an offer", 10)
         wait_until(lambda: appliance.status()["networks"][0]["up"], "the network to be up")
+        wait_until(lambda: appliance.status()["generation"]["proven"], "the proof, by itself", 20)
         run("ip", "-n", link.server, "addr", "flush", "dev", "pxe0")
         wait_until(lambda: not appliance.status()["networks"][0]["up"], "the network to be down")
         run("ip", "-n", link.server, "addr", "add", "172.0.1.1/24", "dev", "pxe0")

@@ -174,7 +174,7 @@ def test_what_was_never_proven_is_not_what_a_start_serves(appliance: Appliance, 
     assert "not in sync" in status["problems"][0]["message"]
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "dangle"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "dangle", "directory", "no link"])
 def test_a_damaged_generation_gives_way_to_a_proven_one(
     appliance: Appliance, client: Client, damage: str
 ) -> None:
@@ -190,14 +190,62 @@ def test_a_damaged_generation_gives_way_to_a_proven_one(
             hosts.write_bytes(b"")
         case "remove":
             hosts.unlink()
-        case _:
+        case "dangle":
             (state / "current").unlink()
             (state / "current").symlink_to("generations/99")
+        case "directory":
+            (state / "current").unlink()
+            (state / "current").mkdir()
+        case _:
+            (state / "current").unlink()
     appliance.serve()
     assert client.expect(discover(NODE1)).yiaddr == "172.0.1.21"
     assert client.expect(discover("52:54:00:aa:00:21")).yiaddr == "172.0.1.73"
     assert appliance.status()["generation"]["proven"] is True
     assert "No changes" in appliance.run("sync", "--yes").stdout
+
+
+def test_without_its_link_an_emptied_inventory_is_still_a_mass_change(
+    appliance: Appliance, client: Client
+) -> None:
+    appliance.stop()
+    (appliance.root / "var/lib/pxe-appliance/current").unlink()
+    (appliance.root / "etc/pxe-appliance/inventory.d/rack.toml").write_text("")
+    assert "--allow-mass-change" in appliance.run("sync", "--yes", rc=4).stderr
+
+
+def test_a_change_that_no_client_could_be_asked_about_is_not_called_proven(
+    appliance: Appliance, link: Link, client: Client
+) -> None:
+    run("ip", "-n", link.server, "link", "set", "pxe0", "down")
+    extra = appliance.root / "etc/pxe-appliance/dnsmasq.d"
+    extra.mkdir()
+    (extra / "x.conf").write_text("dhcp-ignore=tag:known\n")
+    assert "proven as soon as" in appliance.run("sync", "--yes").stdout
+    assert appliance.status()["generation"]["proven"] is False
+    run("ip", "-n", link.server, "link", "set", "pxe0", "up")
+    wait_until(lambda: client.ask(discover(NODE1), seconds=0.3), "the roll back to what serves", 30)
+    assert appliance.status()["generation"]["id"] == 1
+
+
+def test_who_is_installed_is_assumed_when_nobody_knows_any_more(
+    appliance: Appliance, link: Link, client: Client
+) -> None:
+    """The other way round, a damaged file would have every machine installed over."""
+    appliance.edit('boot = "always"', 'boot = "install-once"')
+    appliance.run("sync", "--yes")
+    appliance.stop()
+    state = appliance.root / "var/lib/pxe-appliance"
+    for name in ("history.db", "history.db-wal", "history.db-shm"):
+        (state / name).write_bytes(os.urandom(40_000))
+    appliance.serve()
+    url = f"http://172.0.1.1:8080/ipxe?mac={NODE1}"
+    assert "sanboot" in curl(link, url)
+    assert "history" in {p["id"] for p in appliance.status()["problems"]}
+    appliance.run("machine", "reinstall", "node1")
+    wait_until(lambda: "kernel" in curl(link, url), "the installer, as it was asked for")
+    assert '"ok": true' in curl(link, "-d", '{"stage":"installed"}', "http://172.0.1.1:8080/v1/report")
+    assert "sanboot" in curl(link, url)
 
 
 def test_a_sync_never_changes_files_under_a_daemon_that_does_not_listen(
@@ -238,6 +286,8 @@ def test_what_was_acknowledged_outlives_a_kill(appliance: Appliance, link: Link,
     assert "sanboot" in curl(link, f"http://172.0.1.1:8080/ipxe?mac={NODE1}")
     (lease,) = appliance.run("leases", "-o", "json").json()
     assert (lease["machine"], lease["ip"]) == ("node1", "172.0.1.21")
+    (row,) = [m for m in appliance.run("machines", "-o", "json").json() if m["name"] == "node1"]
+    assert row["rung"] == "done"
 
 
 def test_strangers_over_http_are_seen_and_move_nobody(
@@ -287,6 +337,20 @@ def test_a_full_disk_refuses_a_sync_and_keeps_serving(
     filler.unlink()
     appliance.run("sync", "--yes")
     assert client.expect(discover("52:54:00:aa:00:21")).yiaddr == "172.0.1.73"
+
+
+def test_a_start_with_a_full_log_serves(
+    small_disks: Path, appliance: Appliance, segment: Segment, client_on: ClientMaker
+) -> None:
+    fill(small_disks / "run/pxe-appliance")
+    appliance.serve(wait=False)
+    client = client_on(segment.links[0])
+    wait_until(lambda: client.ask(discover(NODE1), seconds=0.2), "an offer", 15)
+    pid = wait_until(lambda: appliance.dnsmasq()["pid"], "the child's pid")
+    deadline = time.monotonic() + 12  # longer than a start may last
+    while time.monotonic() < deadline:
+        assert client.ask(discover(NODE1), seconds=1)
+    assert appliance.dnsmasq()["pid"] == pid
 
 
 def test_a_full_log_kills_nobody_and_is_told(small_disks: Path, appliance: Appliance, client: Client) -> None:

@@ -151,7 +151,7 @@ def test_what_the_daemon_refused_is_the_command_s_own_end(operator: Operator) ->
 
 
 def test_a_sync_sends_what_was_agreed_to(operator: Operator) -> None:
-    done = {"generation": 1, "active": True, "evidence": ["pxe: proven"], "changes": []}
+    done = {"generation": 1, "active": True, "proven": True, "evidence": ["pxe: proven"], "changes": []}
     with operator.daemon(post_sync=(200, done)) as state:
         said = operator.run("sync", "--yes", "--why", "new rack")
     assert (said.rc, "is current, active and verified" in said.out) == (0, True)

@@ -145,7 +145,7 @@ def test_only_the_plan_that_was_agreed_to_is_carried_out(site: Site) -> None:
     site.write(MOVED)
     agreed = plan(site.paths, Request()).fingerprint
     site.write(MOVED.replace("172.0.1.22", "172.0.1.28"))
-    with pytest.raises(Refused, match="changed since the plan was shown"):
+    with pytest.raises(Refused, match="not the one that was shown"):
         go(site, Daemon(), expected=agreed)
     site.write(MOVED)
     assert go(site, Daemon(), expected=agreed).number == 2
