@@ -340,7 +340,7 @@ class Daemon:
         """Carry a change through on the running children."""
         if self.asked_to_stop.is_set():
             raise Refused("the daemon is stopping")
-        if self.children.log_is_full:
+        if self.children.log_is_full and self.state.served.id is not None:
             raise SurroundingsError(
                 "cannot verify a change: there is no room for dnsmasq's log", hint=f"df -h {self.paths.run}"
             )

@@ -342,6 +342,8 @@ def test_a_full_disk_refuses_a_sync_and_keeps_serving(
 def test_a_start_with_a_full_log_serves(
     small_disks: Path, appliance: Appliance, segment: Segment, client_on: ClientMaker
 ) -> None:
+    appliance.serve()
+    appliance.stop()
     fill(small_disks / "run/pxe-appliance")
     appliance.serve(wait=False)
     client = client_on(segment.links[0])
