@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from appliance.addresses import Mac
 from appliance.cli.client import ask, daemon_is_running, no_sense, stream
 from appliance.cli.common import Output, print_json, print_lines, print_table, stdout_console
 from appliance.errors import ExitCode, SurroundingsError
@@ -205,7 +206,17 @@ def _event_line(event: Mapping[str, object]) -> str:
     facts = event.get("detail")
     detail = " ".join(f"{k}={v}" for k, v in sorted(facts.items())) if isinstance(facts, dict) else ""
     kind, ip = str(event.get("event")), str(event.get("ip") or _NONE)
+    if kind == "stray" and (vendor := _vendor(event.get("mac"))):
+        detail = f"({vendor}) {detail}"
     return safe_text(f"{event.get('at')}  {kind:<12} {who:<18} {ip:<15} {detail}", limit=1000)
+
+
+def _vendor(mac: object) -> str:
+    """Who made a stranger's NIC: often enough to know whose it is."""
+    try:
+        return Mac.parse(mac).vendor if isinstance(mac, str) else ""
+    except ValueError:
+        return ""
 
 
 def _facts_lines(facts: Mapping[str, object], depth: int) -> Iterable[str]:

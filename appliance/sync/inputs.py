@@ -52,7 +52,7 @@ def examine(paths: Paths) -> tuple[list[Problem], list[Problem], Counts]:
     loaded = load_all(paths)
     problems = [*loaded.problems, *_ignition(Path(paths.ignition), loaded.ignition)]
     warnings: list[Problem] = []
-    extra = _extra_files(Path(paths.dnsmasq_extra))
+    extra = extra_files(Path(paths.dnsmasq_extra))
     testable = shutil.which(DNSMASQ, path=environment()["PATH"]) is not None
     for path in extra:
         # A file that cannot be read, such as a FIFO, would keep dnsmasq waiting.
@@ -88,7 +88,7 @@ def _ignition(directory: Path, names: Iterable[str]) -> Iterator[Problem]:
             yield _unreadable(path, error)
 
 
-def _extra_files(directory: Path) -> list[Path]:
+def extra_files(directory: Path) -> list[Path]:
     """The files of dnsmasq.d/ that a sync takes."""
     try:
         entries = sorted(directory.iterdir())

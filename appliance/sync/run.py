@@ -14,7 +14,7 @@ from pathlib import Path
 
 from appliance.boot.firmware import choose, parse_manifest
 from appliance.errors import ApplianceError, NotProven, OperatorError, Problem, Refused, SurroundingsError
-from appliance.inventory.load import load_inventory, load_settings
+from appliance.inventory.load import ignition_files, load_inventory, load_settings
 from appliance.matchbox.snapshot import default_group_hazard, install_hazards
 from appliance.matchbox.store import DataDirectory
 from appliance.paths import Paths
@@ -22,13 +22,11 @@ from appliance.settings import Settings
 from appliance.sync import apply, generations
 from appliance.sync.apply import AppliedPlan, ProvenPlan
 from appliance.sync.compose import Ingredients, compose
+from appliance.sync.inputs import EXTRA_LIMIT, IGNITION_LIMIT, extra_files
 from appliance.sync.plan import Desired, Plan, make_plan
 from appliance.sync.publish import found_binaries, missing_assets, publish_binaries
 from appliance.system.files import exclusive_lock, read_regular
 from appliance.system.shipped import shipped_manifest, shipped_templates
-
-_EXTRA_LIMIT = 2**20
-_IGNITION_LIMIT = 8 * 2**20
 
 Activate = Callable[[AppliedPlan], ProvenPlan]
 # What may end an activation: its own verdict, the host, or the daemon's own stop.
@@ -78,8 +76,8 @@ def desire(paths: Paths) -> Desired:
         SurroundingsError: the boot files that are needed are not on this host.
     """
     settings = load_settings(paths)
-    ignition = _small_files(Path(paths.ignition), _IGNITION_LIMIT, "")
-    inventory = load_inventory(Path(paths.inventory), settings, ignition.keys())
+    inventory = load_inventory(Path(paths.inventory), settings, ignition_files(Path(paths.ignition)))
+    named = sorted({p.ignition for p in inventory.profiles.values() if p.ignition})
     manifest = parse_manifest(shipped_manifest())
     desired = compose(
         Ingredients(
@@ -87,9 +85,9 @@ def desire(paths: Paths) -> Desired:
             settings=settings,
             settings_text=read_regular(Path(paths.settings), 2**20).decode(),
             inventory=inventory,
-            ignition=ignition,
+            ignition=_contents([Path(paths.ignition / name) for name in named], IGNITION_LIMIT),
             templates=shipped_templates(),
-            extra=_small_files(Path(paths.dnsmasq_extra), _EXTRA_LIMIT, ".conf"),
+            extra=_contents(extra_files(Path(paths.dnsmasq_extra)), EXTRA_LIMIT),
             selection=choose(manifest, found_binaries(manifest)),
         )
     )
@@ -277,24 +275,15 @@ def _taken_back(paths: Paths, applied: AppliedPlan, activate: Activate, error: B
     return NotProven(f"rolled back to generation {applied.previous}: {reason}{after}", hint=hint)
 
 
-def _small_files(directory: Path, limit: int, suffix: str) -> dict[str, bytes]:
-    """The regular files of an operator's directory by name; hidden ones and backups are left out."""
-    try:
-        entries = sorted(directory.iterdir())
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise SurroundingsError(f"cannot read {directory}: {error.strerror}") from error
+def _contents(files: list[Path], limit: int) -> dict[str, bytes]:
+    """What stands in an operator's files, by name."""
     found, problems = {}, []
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name.endswith("~") or not entry.name.endswith(suffix):
-            continue
-        if entry.is_dir():
-            continue
+    for path in files:
         try:
-            found[entry.name] = read_regular(entry, limit)
+            found[path.name] = read_regular(path, limit)
         except (OSError, ValueError) as error:
-            problems.append(Problem(str(entry), 0, "", f"cannot be read: {error}"))
+            hint = "it has to be a regular file, not too large, that this user may read"
+            problems.append(Problem(str(path), 0, "", f"cannot be read: {error}", hint))
     if problems:
-        raise OperatorError(f"cannot read {directory}", problems=problems)
+        raise OperatorError("cannot read what settings and inventory name", problems=problems)
     return found

@@ -38,6 +38,17 @@ def current(site: Site) -> int | None:
 # ---- without a daemon ----
 
 
+def test_files_that_nothing_names_are_nobodys_business(site: Site) -> None:
+    """A sync reads what profiles name, as `check` does; an archive that lies beside it stops neither."""
+    ignition = Path(site.paths.ignition)
+    with (ignition / "backup.tar").open("wb") as file:
+        file.truncate(64 * 2**20)
+    (ignition / "notes.txt~").write_bytes(b"\xff")
+    assert go(site).number == 1
+    kept = Path(site.paths.current) / "ignition"
+    assert [p.name for p in kept.iterdir()] == ["lab.ign"]
+
+
 def test_it_is_applied_and_not_active_and_a_second_run_touches_nothing(site: Site) -> None:
     first = go(site)
     assert (first.number, first.active) == (1, False)
