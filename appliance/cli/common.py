@@ -19,6 +19,7 @@ from appliance.paths import Paths
 from appliance.plain_text import safe_text
 
 ROOT_VARIABLE = "PXE_APPLIANCE_ROOT"
+INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 
 
 class Output(StrEnum):

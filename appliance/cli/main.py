@@ -15,7 +15,15 @@ from appliance.cli import config as config_command
 from appliance.cli import init as init_command
 from appliance.cli import lab as lab_command
 from appliance.cli import listings, serving, syncing
-from appliance.cli.common import ROOT_VARIABLE, Output, Session, report_error, session_paths, stderr_console
+from appliance.cli.common import (
+    INTERRUPTED,
+    ROOT_VARIABLE,
+    Output,
+    Session,
+    report_error,
+    session_paths,
+    stderr_console,
+)
 from appliance.errors import ApplianceError, ExitCode, SurroundingsError
 
 app = typer.Typer(
@@ -205,7 +213,7 @@ def main() -> None:
         sys.stderr.close()  # the reader of our output has gone; nothing is left to say to it
         sys.exit(ExitCode.FINE)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except OSError as error:  # what no command expected of the host it runs on
         place = f"{error.filename}: " if error.filename else ""
         hint = "run it as root" if isinstance(error, PermissionError) else ""

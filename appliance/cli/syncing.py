@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from appliance.cli.client import ask, daemon_is_running
-from appliance.cli.common import Output, print_json, print_lines, print_table, stderr_console
+from appliance.cli.common import INTERRUPTED, Output, print_json, print_lines, print_table, stderr_console
 from appliance.errors import ExitCode, Refused, SurroundingsError
 from appliance.paths import Paths
 from appliance.sync import run as route
@@ -72,8 +72,8 @@ def _carry_out(paths: Paths, request: route.Request, *, yes: bool, output: Outpu
     wanted = route.plan(paths, request)
     if output is Output.TABLE:
         print_lines(plan_lines(wanted))
-    if not wanted.empty and not yes and sys.stdin.isatty() and not typer.confirm("Apply this?", err=True):
-        raise Refused("nothing was changed")
+    if not wanted.empty and not yes and sys.stdin.isatty():
+        _ask_person()
     body: dict[str, object] = {
         "why": request.why,
         "who": request.who,
@@ -92,6 +92,15 @@ def _carry_out(paths: Paths, request: route.Request, *, yes: bool, output: Outpu
         print_json(result)
     else:
         _conclude(wanted, result)
+
+
+def _ask_person() -> None:
+    try:
+        agreed = typer.confirm("Apply this?", err=True)
+    except typer.Abort:  # Ctrl-C or the end of input; left alone, it would look like a bug of ours (1)
+        raise typer.Exit(INTERRUPTED) from None
+    if not agreed:
+        raise Refused("nothing was changed")
 
 
 def _without_daemon(paths: Paths, request: route.Request) -> route.Outcome | None:
