@@ -45,6 +45,11 @@ class Paths:
         return self.etc / "keys.d"
 
     @property
+    def image_lock(self) -> PurePosixPath:
+        """Root's, not the service's: whoever takes over the daemon cannot pin other images."""
+        return self.etc / "images.lock"
+
+    @property
     def dnsmasq_extra(self) -> PurePosixPath:
         return self.etc / "dnsmasq.d"
 
@@ -64,6 +69,24 @@ class Paths:
     @property
     def images(self) -> PurePosixPath:
         return self.state / "images"
+
+    @property
+    def incoming(self) -> PurePosixPath:
+        """What is being fetched: never below what is served."""
+        return self.state / "incoming"
+
+    @property
+    def image_pointers(self) -> PurePosixPath:
+        return self.state / "image-pointers.json"
+
+    @property
+    def image_seals(self) -> PurePosixPath:
+        return self.state / "image-seals.json"
+
+    @property
+    def fetched_keys(self) -> PurePosixPath:
+        """Certificates that projects publish, as fetched; the operator's own are in keys.d/."""
+        return self.state / "keys"
 
     @property
     def tftp(self) -> PurePosixPath:

@@ -9,22 +9,11 @@ import re
 from typing import Final
 
 from appliance import grammar
-from appliance.inventory.model import BootPolicy, ImageRef
-from appliance.reading import Unfit, nearest, shown
+from appliance.image_ref import HINT, PLAIN_PATTERN, parse_image
+from appliance.inventory.model import BootPolicy
+from appliance.reading import shown
 from appliance.shapes import Field, ListOf, MapOf, NamedTables, Number, Table, Text
 
-# What an operator can ask for by `os/stream`; `local/NAME` is an image that was put there by hand.
-STREAMS: Final = {
-    "flatcar": ("stable", "beta", "alpha", "lts"),
-    "fedora-coreos": ("stable", "testing", "next"),
-    "container-linux": ("stable", "beta", "alpha"),
-}
-_IMAGE: Final = re.compile(
-    r"(?P<os>[a-z][a-z-]{0,31})/(?P<stream>[A-Za-z0-9][A-Za-z0-9._-]{0,62})"
-    r"(?:@(?P<version>[A-Za-z0-9][A-Za-z0-9._+-]{0,62}))?",
-    re.ASCII,
-)
-_PLAIN_IMAGE: Final = re.sub(r"\?P<\w+>", "?:", _IMAGE.pattern)  # JSON Schema has no named groups
 # What Linux calls them (Documentation/networking/bonding), as systemd-networkd and NetworkManager do.
 BOND_MODES: Final = (
     "802.3ad",
@@ -40,26 +29,9 @@ BOND_MODES: Final = (
 _SCRIPT_WORD: Final = r"[A-Za-z0-9._=,:/@+%?~!-]{1,1024}"
 _ASSET: Final = r"/?[A-Za-z0-9_][A-Za-z0-9._=@+~-]*(?:/[A-Za-z0-9_][A-Za-z0-9._=@+~-]*)*"
 _URL: Final = r"(?:https?|tftp)://[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?/[A-Za-z0-9._=,:/@+%?~-]*"
-_IMAGE_HINT: Final = "write os/stream[@version], such as flatcar/stable, or local/NAME"
 # As `dmidecode -s system-uuid` prints it (RFC 4122).
 _UUID_HINT: Final = "write 8-4-4-4-12 hexadecimal digits"
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
-
-
-def parse_image(raw: str) -> ImageRef:
-    """`os/stream[@version]` of a known os and stream, or `local/NAME`; otherwise ValueError says why."""
-    found = _IMAGE.fullmatch(raw)
-    if not found or ".." in raw:
-        raise Unfit(f"{shown(raw)} is not an image", _IMAGE_HINT)
-    os, stream = found["os"], found["stream"]
-    if os != "local" and os not in STREAMS:
-        near = nearest(os, STREAMS)
-        hint = f"did you mean {near!r}?" if near else f"known are {', '.join(STREAMS)} and local"
-        raise Unfit(f"{os!r} in {shown(raw)} is no operating system we have images of", hint)
-    if os != "local" and stream not in STREAMS[os]:
-        hint = f"it has {', '.join(STREAMS[os])}"
-        raise Unfit(f"{stream!r} in {shown(raw)} is no stream of {os}", hint)
-    return ImageRef(os, stream, found["version"])
 
 
 def parse_uuid(raw: str) -> str:
@@ -72,7 +44,7 @@ def parse_uuid(raw: str) -> str:
 
 _SERIAL: Final = Text("a serial number", str, {"maxLength": 128}, 128)
 _UUID_TEXT: Final = Text("a UUID", parse_uuid, {"format": "uuid"}, 64, _UUID_HINT)
-_IMAGE_TEXT: Final = Text("an image", parse_image, {"pattern": f"^{_PLAIN_IMAGE}$"}, hint=_IMAGE_HINT)
+_IMAGE_TEXT: Final = Text("an image", parse_image, {"pattern": f"^{PLAIN_PATTERN}$"}, hint=HINT)
 _SOURCE: Final = grammar.matching(
     "a kernel or initrd",
     rf"{_URL}|{_ASSET}",

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from types import MappingProxyType
 
 from appliance.addresses import Hostname, Mac
+from appliance.image_ref import ImageRef
 from appliance.settings import Origin
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
@@ -20,19 +21,6 @@ class BootPolicy(StrEnum):
     INSTALL_ONCE = "install-once"  # the installer until it has called home as installed, then its disk
     ALWAYS = "always"  # the profile's image at every boot
     DISK = "disk"  # its disk
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRef:
-    """`os/stream[@version]` of the image store; no version means the stream's current one."""
-
-    os: str
-    stream: str
-    version: str | None = None
-
-    def __str__(self) -> str:
-        tail = f"@{self.version}" if self.version else ""
-        return f"{self.os}/{self.stream}{tail}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from typing import Final
 
 from appliance.addresses import Hostname, Mac
 from appliance.errors import Problem
+from appliance.image_ref import ImageRef
 from appliance.inventory import fields as keys
-from appliance.inventory.model import Bond, BootPolicy, ImageRef, KernelRef, Nic, Profile, Vlan
+from appliance.inventory.model import Bond, BootPolicy, KernelRef, Nic, Profile, Vlan
 from appliance.reading import Document, Reading
 from appliance.settings import Origin
 from appliance.shapes import Row

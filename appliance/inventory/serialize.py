@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from appliance.addresses import Hostname, Mac
 from appliance.errors import SurroundingsError
+from appliance.image_ref import ImageRef
 from appliance.inventory.model import (
     Bond,
     BootPolicy,
-    ImageRef,
     Inventory,
     KernelRef,
     Machine,

@@ -7,10 +7,10 @@ from ipaddress import IPv4Address
 import pytest
 
 from appliance.addresses import Hostname, Mac
+from appliance.image_ref import ImageRef
 from appliance.inventory.model import (
     Bond,
     BootPolicy,
-    ImageRef,
     Inventory,
     KernelRef,
     Machine,

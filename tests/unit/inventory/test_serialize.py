@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from appliance.addresses import Hostname, Mac
 from appliance.errors import SurroundingsError
+from appliance.image_ref import ImageRef
 from appliance.inventory.model import (
     Bond,
     BootPolicy,
-    ImageRef,
     Inventory,
     KernelRef,
     Machine,
