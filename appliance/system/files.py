@@ -48,7 +48,7 @@ def make_directory(directory: Path, mode: int = 0o755) -> None:
         if not directory.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
         directory.chmod(mode)
-        _own_like(directory, parent)
+        own_like(directory, parent)
         fsync_directory(parent)
     except OSError as error:
         raise SurroundingsError(f"cannot make {directory}: {error.strerror}", hint=_hint(error)) from error
@@ -183,7 +183,7 @@ def _hint(error: OSError) -> str:
 def _new_directory(directory: Path, model: Path) -> None:
     directory.mkdir()
     directory.chmod(0o755)  # whatever the umask is
-    _own_like(directory, model)
+    own_like(directory, model)
 
 
 def _write_new(path: Path, content: bytes, mode: int) -> None:
@@ -199,7 +199,7 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
         os.close(fd)
 
 
-def _own_like(path: Path, model: Path) -> None:
+def own_like(path: Path, model: Path) -> None:
     """As root, give `path` to the owner of `model`, so that the service user can go on with it."""
     if os.geteuid() == 0:
         owner = model.stat()

@@ -1,0 +1,1 @@
+"""The image store: what machines boot, fetched, proven, pinned and rolled back."""
