@@ -121,8 +121,18 @@ def _status(paths: Paths) -> dict[str, object]:
         "strays": 0,
         "rogue_servers": [],
         "matchbox": {"endpoint": None, "reachable": None},
-        "problems": [problem],
+        "problems": [problem, *_image_problems(paths)],
     }
+
+
+def _image_problems(paths: Paths) -> list[dict[str, str]]:
+    """What is wrong with the image store; a daemon that runs says it itself."""
+    from appliance.cli.doctor import image_findings  # OpenPGP is needed here and nowhere else in this file
+
+    return [
+        {"id": f.id, "severity": f.severity, "message": f.message, "fix": f.fix}
+        for f in image_findings(paths)
+    ]
 
 
 def _status_lines(facts: Mapping[str, object]) -> Iterable[str]:

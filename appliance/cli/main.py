@@ -1,4 +1,8 @@
-"""The program's entry: commands, global options, and the one place where an error becomes an exit code."""
+"""The program's entry: commands, global options, and the one place where an error becomes an exit code.
+
+What the larger commands need is imported by themselves: dnsmasq's templates, HTTP and OpenPGP would double
+the time and the memory of every other command.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,10 @@ from typing import Annotated
 import typer
 
 from appliance import __version__
-from appliance.cli import check as check_command
 from appliance.cli import config as config_command
+from appliance.cli import images_commands, listings, serving
 from appliance.cli import init as init_command
 from appliance.cli import lab as lab_command
-from appliance.cli import listings, serving, syncing
 from appliance.cli.common import (
     INTERRUPTED,
     ROOT_VARIABLE,
@@ -83,6 +86,8 @@ def init(
 @app.command()
 def check(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """Validate settings and inventory, offline: every problem with file and line."""
+    from appliance.cli import check as check_command
+
     raise typer.Exit(check_command.check(_session(context).paths, output=output))
 
 
@@ -105,6 +110,8 @@ def plan(
     ] = False,
 ) -> None:
     """What sync would change, and whether that needs a reload or a restart. Changes nothing."""
+    from appliance.cli import syncing
+
     raise typer.Exit(syncing.plan(_session(context).paths, output=output, exit_code=exit_code))
 
 
@@ -119,6 +126,8 @@ def sync(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Bring the wire in line with the inventory: plan, check, apply, verify, or leave it as it was."""
+    from appliance.cli import syncing
+
     syncing.sync(
         _session(context).paths, yes=yes, why=why, allow_mass_change=allow_mass_change, output=output
     )
@@ -127,6 +136,8 @@ def sync(
 @app.command()
 def generations(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """What was applied: when, by whom, why."""
+    from appliance.cli import syncing
+
     syncing.list_generations(_session(context).paths, output=output)
 
 
@@ -140,6 +151,8 @@ def rollback(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Go back to an earlier generation, verified like any change."""
+    from appliance.cli import syncing
+
     syncing.rollback(_session(context).paths, number, yes=yes, output=output)
 
 
@@ -200,7 +213,16 @@ def leases(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     listings.leases(_session(context).paths, output=output)
 
 
+@app.command()
+def doctor(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """Check the image store: pins, bytes, keys; what is wrong, the evidence, the command that fixes it."""
+    from appliance.cli import doctor as doctor_command  # with OpenPGP behind it, as `images`
+
+    raise typer.Exit(doctor_command.doctor(_session(context).paths, output=output))
+
+
 lab_command.register(lab_app)
+images_commands.register(app)
 
 
 def main() -> None:
