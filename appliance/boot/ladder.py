@@ -82,7 +82,8 @@ class Ladder:
 
     `rungs` has the time of each rung reached, in this boot; `last` is when anything was heard of it;
     `attempts` counts DISCOVERs of this boot; `fetches` counts boots in a row that fetched `file` and came no
-    further; `handed_to_disk` says that the script sent the machine to its own disk, where the ladder ends.
+    further; `handed_to_disk` says that the script sent the machine to its own disk, where the ladder ends;
+    `image` is the release that its script named, where that came out of the image store.
     """
 
     rung: EventKind | None = None
@@ -93,6 +94,7 @@ class Ladder:
     file: str = ""
     handed_to_disk: bool = False
     verdict: Verdict | None = None
+    image: str = ""
 
     @property
     def rung_at(self) -> datetime | None:
@@ -150,6 +152,7 @@ class Ladder:
             "file": self.file,
             "handed_to_disk": self.handed_to_disk,
             "verdict": self.verdict.as_json() if self.verdict else None,
+            "image": self.image,
         }
 
     @classmethod
@@ -173,6 +176,7 @@ class Ladder:
                 file=str(raw["file"]),
                 handed_to_disk=bool(raw["handed_to_disk"]),
                 verdict=None if verdict is None else Verdict(*(str(verdict[k]) for k in _VERDICT_KEYS)),
+                image=str(raw.get("image", "")),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"a kept ladder cannot be read: {error!r}") from error
@@ -197,7 +201,8 @@ def climb(ladder: Ladder, event: Event) -> Ladder:
     if _HEIGHT[event.kind] > _HEIGHT[K.BOOTFILE]:
         climbed = replace(climbed, fetches=0, verdict=None)
     if event.kind is K.SCRIPT:
-        climbed = replace(climbed, handed_to_disk=event.detail.get("to") == "disk")
+        image = event.detail.get("image", "")
+        climbed = replace(climbed, handed_to_disk=event.detail.get("to") == "disk", image=image)
     return climbed
 
 
@@ -219,6 +224,7 @@ def _discover(ladder: Ladder, event: Event) -> Ladder:
             attempts=1,
             handed_to_disk=False,
             verdict=ladder.verdict if ladder.held else None,
+            image="",
         )
     first_stage_asks = stage != "ipxe"
     return replace(

@@ -8,6 +8,8 @@ from types import MappingProxyType
 
 from appliance.boot.events import Event, EventKind
 from appliance.daemon.served import Served
+from appliance.images.catalogue import OSES
+from appliance.images.model import parse_asset_path
 from appliance.inventory.model import Machine
 from appliance.matchbox.model import Boot
 from appliance.matchbox.request import RequestKind, RequestRecord
@@ -28,10 +30,13 @@ _GIVEN = frozenset(
 )
 
 
-def event_of(record: RequestRecord, served: Served, at: datetime, *, to_disk: bool) -> Event | None:
+def event_of(
+    record: RequestRecord, served: Served, at: datetime, *, to_disk: bool, image: str = ""
+) -> Event | None:
     """The event that an answered request is; None when it says nothing about a boot.
 
-    `to_disk` tells that the script sent the machine to its disk.
+    `to_disk` tells that the script sent the machine to its disk; `image` is the release of the image store
+    that it named instead.
     """
     machine = machine_of(record, served)
     failed = record.status >= 400 or (not record.complete and record.status in {200, 206})
@@ -52,6 +57,7 @@ def event_of(record: RequestRecord, served: Served, at: datetime, *, to_disk: bo
         "file": record.path.removeprefix(_FIRST_STAGES) if kind is EventKind.BOOTFILE else "",
         "reason": (record.reason or "")[:256],
         "group": record.group or "",
+        "image": image if kind is EventKind.SCRIPT and not to_disk else "",
         "to": "disk" if to_disk and kind is EventKind.SCRIPT else "",
         "claims": record.machine or "" if record.machine and _name(machine) != record.machine else "",
     }
@@ -122,10 +128,14 @@ def _boot(served: Served, machine: Machine | None) -> Boot | None:
     profile = served.inventory.profiles.get(machine.profile) if machine and machine.profile else None
     if machine is None or profile is None:
         return None
-    return boot_of(profile, machine_url(served.settings, served.settings.networks[machine.network]))
+    url = machine_url(served.settings, served.settings.networks[machine.network])
+    return boot_of(profile, url, machine.arch)
 
 
 def _same_path(path: str, wanted: str) -> bool:
+    asked, named = parse_asset_path(path, OSES), parse_asset_path(wanted, OSES)
+    if asked is not None and named is not None:  # of whatever version: which one is the store's business
+        return (asked.stream, asked.file) == (named.stream, named.file)
     return bool(wanted) and (path == wanted or path.endswith("/" + wanted.lstrip("/")))
 
 

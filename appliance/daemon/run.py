@@ -31,7 +31,7 @@ from appliance.daemon.recorder import Recorder
 from appliance.daemon.remember import once_machines, remembered
 from appliance.daemon.served import Served
 from appliance.daemon.state import Now, State, step
-from appliance.daemon.status import Process, machine_json, machines_json, status_json
+from appliance.daemon.status import Process, booting_image, machine_json, machines_json, problem, status_json
 from appliance.daemon.web import WebSide
 from appliance.dnsmasq.lifecycle import Phase
 from appliance.errors import ApplianceError, ExitCode, NotProven, OperatorError, Refused, SurroundingsError
@@ -155,6 +155,7 @@ class Daemon:
                 ("endpoint", self.pulse.watch_endpoint()),
                 ("web", self.web.serve()),
                 ("keeper", self._keep_proven()),
+                ("images", self.web.images.watch(lambda: self.state.served.settings, now)),
             )
         ]
         control = await self._open_control()
@@ -185,7 +186,7 @@ class Daemon:
             await self._settled()
             if generations.read_manifest(self.paths, adopted.served.id or 0).pinned:
                 words = "a rolled-back generation is served; it stays until the next sync"
-                self.sync_problem = _problem("rolled-back", "warning", words, "pxe-appliance plan")
+                self.sync_problem = problem("rolled-back", "warning", words, "pxe-appliance plan")
                 return
         why, who = (left.why, left.who) if left else ("daemon start", "pxe-appliance serve")
         try:
@@ -263,19 +264,16 @@ class Daemon:
         """For `status`."""
         problems = [self.sync_problem] if self.sync_problem else []
         if self.recorder.problem:
-            problems.append(
-                _problem("history", "warning", self.recorder.problem, f"df -h {self.paths.state}")
-            )
+            problems.append(problem("history", "warning", self.recorder.problem, f"df -h {self.paths.state}"))
         if self.children.log_is_full:
             words = "the file system of dnsmasq's log is full: it serves, but nothing of it is seen"
-            problems.append(_problem("log", "error", words, f"df -h {self.paths.run}"))
+            problems.append(problem("log", "error", words, f"df -h {self.paths.run}"))
         if self.children.skipped:
             words = (
                 f"{self.children.skipped} bytes of dnsmasq's log were too many to read: events are missing"
             )
-            problems.append(_problem("log", "warning", words, "pxe-appliance events"))
-        problems += [_problem("http", "error", why, "ss -ltnp") for why in self.web.problems]
-        problems += [_problem("matchbox-data", "warning", why, "") for why in self.web.data_problems]
+            problems.append(problem("log", "warning", words, "pxe-appliance events"))
+        problems += self.web.problems
         process = Process(os.getpid(), self.started, self.children.pids, tuple(problems))
         return status_json(self.state, process, now())
 
@@ -286,7 +284,9 @@ class Daemon:
     def machine(self, name: str) -> dict[str, object] | None:
         """For `machine show`."""
         found = self.state.served.machines.get(name)
-        return machine_json(self.state, found, now()) if found else None
+        if found is None:
+            return None
+        return machine_json(self.state, found, now(), self.web.boots(found))
 
     def names(self) -> Iterable[str]:
         """Every machine's name."""
@@ -295,6 +295,10 @@ class Daemon:
     def leases(self) -> list[dict[str, object]]:
         """For `leases`."""
         return [lease.as_json() for lease in live(self.state.leases, now())]
+
+    async def images(self) -> list[dict[str, object]]:
+        """For `/v1/images`."""
+        return await asyncio.to_thread(self.web.images.listing)
 
     async def events(self, *, limit: int, machine: str | None) -> list[str]:
         """For `events`: the newest `limit` of the past."""
@@ -317,6 +321,10 @@ class Daemon:
     def installed(self, machine: str) -> bool:
         """Whether a machine has said that it is installed."""
         return machine in self.state.installed
+
+    def booting(self, client: str) -> str:
+        """The release that the machine behind an address is booting from at this moment; else empty."""
+        return booting_image(self.state, client, now())
 
     async def kept(self) -> bool:
         """Whether all that was reported so far is decided about and on disk."""
@@ -351,7 +359,7 @@ class Daemon:
                 kind = EventKind.ROLLBACK if isinstance(error, NotProven) else EventKind.SYNC
                 self._happened(kind, {"reason": error.message, "why": request.why})
                 fix = "pxe-appliance check" if isinstance(error, OperatorError) else "pxe-appliance sync"
-                self.sync_problem = _problem("sync", "error", f"not in sync: {error.message}", fix)
+                self.sync_problem = problem("sync", "error", f"not in sync: {error.message}", fix)
                 raise
             self.sync_problem = None
             if outcome.number != self.state.served.id or not self.state.served.proven:
@@ -390,7 +398,3 @@ async def _first_failure(tasks: list[asyncio.Task[None]]) -> None:
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
-
-
-def _problem(identity: str, severity: str, message: str, fix: str) -> dict[str, str]:
-    return {"id": identity, "severity": severity, "message": message, "fix": fix}

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from appliance.boot.events import rfc3339
-from appliance.boot.ladder import Ladder
+from appliance.boot.ladder import BootState, Ladder
+from appliance.daemon.requests_seen import client_address
 from appliance.daemon.state import State
 from appliance.dnsmasq.lifecycle import Phase
 from appliance.inventory.model import Machine
 from appliance.matchbox.handoff import boot_url
+from appliance.matchbox.model import Boot
 from appliance.sync.plan import machine_facts, profile_facts
 
 _WORST_FIRST = (
@@ -92,8 +94,13 @@ def machines_json(state: State, now: datetime) -> list[dict[str, object]]:
     return [_machine_row(state, m, now) for m in state.served.inventory.machines]
 
 
-def machine_json(state: State, machine: Machine, now: datetime) -> dict[str, object]:
-    """One machine in full: its row, what the inventory says, the seconds of its last boot's rungs."""
+def machine_json(
+    state: State, machine: Machine, now: datetime, boots: Boot | str | None = None
+) -> dict[str, object]:
+    """One machine in full: its row, what the inventory says, the times of its last boot's rungs.
+
+    `boots` is what it would load now, with the release of its image; or why there is nothing to load.
+    """
     ladder = state.ladders.get(str(machine.name), Ladder())
     profile = state.served.inventory.profiles.get(machine.profile or "")
     held = state.leases.get(str(machine.ip))
@@ -101,15 +108,33 @@ def machine_json(state: State, machine: Machine, now: datetime) -> dict[str, obj
         **_machine_row(state, machine, now),
         "inventory": machine_facts(machine),
         "profile_facts": {"name": profile.name, **profile_facts(profile)} if profile else None,
+        "boots": _boots_json(boots),
         "lease": held.as_json() if held and held.expires > now else None,
         "origin": str(machine.origin) or None,
         "rungs": {rung.value: rfc3339(at) for rung, at in ladder.rungs.items()},
     }
 
 
+def _boots_json(boots: Boot | str | None) -> dict[str, object] | None:
+    match boots:
+        case Boot(kernel, initrd, args):
+            return {"kernel": kernel, "initrd": list(initrd), "args": list(args)}
+        case str() as reason:
+            return {"nothing": reason}
+    return None
+
+
 def ladder_state(state: State, machine: Machine, now: datetime) -> str:
     """`idle`, `booting`, `booted` or `stuck`."""
     return state.ladders.get(str(machine.name), Ladder()).state(now).value
+
+
+def booting_image(state: State, client: str, now: datetime) -> str:
+    """The release that the machine at a peer's address is booting from at this moment; else empty."""
+    address = client_address(client)
+    machine = state.served.by_ip.get(address) if address else None
+    ladder = state.ladders.get(str(machine.name)) if machine else None
+    return ladder.image if ladder is not None and ladder.state(now) is BootState.BOOTING else ""
 
 
 def _machine_row(state: State, machine: Machine, now: datetime) -> dict[str, object]:
@@ -129,6 +154,7 @@ def _machine_row(state: State, machine: Machine, now: datetime) -> dict[str, obj
         "rung": ladder.rung.value if ladder.rung else None,
         "rung_at": rfc3339(ladder.rung_at) if ladder.rung_at else None,
         "verdict": verdict.as_json() if verdict else None,
+        "image": ladder.image or None,
     }
 
 
@@ -156,18 +182,19 @@ def _problems(state: State) -> list[dict[str, str]]:
                 f"ip addr add {network.address}/{network.subnet.prefixlen} dev {network.interface} && "
                 f"ip link set {network.interface} up"
             )
-            found.append(_problem("interface", "error", f"network {network.name} waits: {why}", fix))
+            found.append(problem("interface", "error", f"network {network.name} waits: {why}", fix))
     for name, child in sorted(state.children.items()):
         if child.phase in (Phase.BACKOFF, Phase.HUNG):
             said = state.last_words.get(name, "")
             found.append(
-                _problem("dnsmasq", "error", f"{name} does not stay up: {said}", "pxe-appliance events")
+                problem("dnsmasq", "error", f"{name} does not stay up: {said}", "pxe-appliance events")
             )
     if state.endpoint_reachable is False:
         endpoint = state.served.settings.matchbox.endpoint
-        found.append(_problem("matchbox", "error", f"{endpoint} does not answer", f"curl -i {endpoint}/"))
+        found.append(problem("matchbox", "error", f"{endpoint} does not answer", f"curl -i {endpoint}/"))
     return found
 
 
-def _problem(identity: str, severity: str, message: str, fix: str) -> dict[str, str]:
+def problem(identity: str, severity: str, message: str, fix: str) -> dict[str, str]:
+    """Something that an operator should know, in the public shape of `status`."""
     return {"id": identity, "severity": severity, "message": message, "fix": fix}

@@ -21,18 +21,21 @@ from appliance.boot.events import Event, EventKind
 from appliance.daemon import signals as s
 from appliance.daemon.control import Readings, add_readings, errors_as_json
 from appliance.daemon.gate import Gate
+from appliance.daemon.images import Images
 from appliance.daemon.report import LIMIT, Rejected, read_report
 from appliance.daemon.requests_seen import client_address, event_of
 from appliance.daemon.served import Served
-from appliance.inventory.model import BootPolicy
+from appliance.daemon.status import problem
+from appliance.inventory.model import BootPolicy, Machine
 from appliance.matchbox.assets import AssetRoot
-from appliance.matchbox.request import BootRequest, LocalBoot, RequestKind, RequestRecord
+from appliance.matchbox.model import Boot
+from appliance.matchbox.request import BootRequest, Deny, Instead, LocalBoot, RequestKind, RequestRecord
 from appliance.matchbox.server import Endpoint, hide_server
 from appliance.matchbox.snapshot import Snapshot, default_group_hazard
 from appliance.matchbox.store import DataDirectory, follow
 from appliance.paths import Paths
 from appliance.settings import Settings
-from appliance.sync.handover import machine_boots
+from appliance.sync.handover import boot_of, machine_boots, machine_url
 from appliance.system.clock import now
 
 _EVERY = 1.0  # seconds between looks at the data directory and at what has to be bound
@@ -48,6 +51,7 @@ class Owner(Readings, Protocol):
     def served(self) -> Served: ...
     def installed(self, machine: str) -> bool: ...
     async def kept(self) -> bool: ...
+    def booting(self, client: str) -> str: ...
     def report(self, signal: s.Signal) -> None: ...
 
 
@@ -74,17 +78,21 @@ class WebSide:
         self._wake = asyncio.Event()
         self.listening = asyncio.Event()
         self._served: Served | None = None
+        self.images = Images(paths, owner.booting)
 
     @property
-    def problems(self) -> list[str]:
-        """Why an address cannot be listened on, where that is so."""
-        return [f"cannot listen on {p.address}:{p.port}: {why}" for p, why in self._refused.items()]
-
-    @property
-    def data_problems(self) -> list[str]:
-        """What is wrong with the operator's Matchbox data directory."""
+    def problems(self) -> list[dict[str, str]]:
+        """What is wrong with the addresses, the operator's Matchbox data, and the images."""
         hazard = default_group_hazard(self._snapshot)
-        return [str(problem) for problem in self._snapshot.problems] + ([hazard] if hazard else [])
+        data = [str(found) for found in self._snapshot.problems] + ([hazard] if hazard else [])
+        return [
+            *(
+                problem("http", "error", f"cannot listen on {p.address}:{p.port}: {why}", "ss -ltnp")
+                for p, why in self._refused.items()
+            ),
+            *(problem("matchbox-data", "warning", why, "") for why in data),
+            *(problem(f.id, f.severity, f.message, f.fix) for f in self.images.findings),
+        ]
 
     async def serve(self) -> None:
         """Listen where the current generation says, for ever."""
@@ -127,10 +135,11 @@ class WebSide:
     def _open_data(self, data: Path) -> None:
         roots = [
             AssetRoot(data / "assets"),
-            AssetRoot(Path(self._paths.images)),
             AssetRoot(Path(self._paths.tftp), "ipxe"),
         ]
-        self._endpoint = Endpoint(roots=roots, observer=self._observe, resolve=self._resolve)
+        self._endpoint = Endpoint(
+            roots=roots, observer=self._observe, resolve=self._resolve, vault=self.images.open
+        )
         self._data, self._served = data, None
         if self._following is not None:
             self._following.cancel()
@@ -185,9 +194,36 @@ class WebSide:
             return web.json_response({"error": "known, but cannot be kept now: report again"}, status=503)
         return web.json_response({"ok": True})
 
-    def _resolve(self, request: BootRequest) -> LocalBoot | None:
-        """Whether a machine is sent to its disk instead of its profile's image."""
-        return LocalBoot() if request.machine and self._to_disk(request.machine) else None
+    def _resolve(self, request: BootRequest) -> LocalBoot | Instead | Deny | None:
+        """Whether a machine is sent to its disk, and which release of its image it gets otherwise."""
+        if request.machine and self._to_disk(request.machine):
+            return LocalBoot()
+        if request.kind not in {RequestKind.SCRIPT, RequestKind.GRUB} or not request.machine:
+            return None
+        match self.boot(request.machine):
+            case Boot() as boot:
+                return Instead(boot)
+            case str() as reason:
+                return Deny(reason)
+        return None
+
+    def boots(self, machine: Machine) -> Boot | str | None:
+        """What a machine would load now, for whoever asks."""
+        served = self._owner.served()
+        found = self.boot(str(machine.name))
+        profile = served.inventory.profiles.get(machine.profile or "")
+        if found is not None or profile is None:
+            return found
+        return boot_of(profile, machine_url(served.settings, served.settings.networks[machine.network]))
+
+    def boot(self, name: str) -> Boot | str | None:
+        """What a machine loads from the image store now, or why it cannot; None when it boots no image."""
+        served = self._owner.served()
+        machine = served.machines.get(name)
+        profile = served.inventory.profiles.get(machine.profile) if machine and machine.profile else None
+        if machine is None or profile is None or not served.settings.matchbox.builtin:
+            return None
+        return self.images.boot(served.settings, machine, profile)
 
     def _to_disk(self, name: str) -> bool:
         served = self._owner.served()
@@ -200,7 +236,8 @@ class WebSide:
 
     def _observe(self, record: RequestRecord) -> None:
         to_disk = bool(record.kind is RequestKind.SCRIPT and record.machine and self._to_disk(record.machine))
-        event = event_of(record, self._owner.served(), now(), to_disk=to_disk)
+        image = self.images.release_of(record.kernel) if record.kernel and record.status == 200 else ""
+        event = event_of(record, self._owner.served(), now(), to_disk=to_disk, image=image)
         if event is not None:
             self._owner.report(s.Happened(event))
 

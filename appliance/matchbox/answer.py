@@ -6,7 +6,7 @@ Every refusal looks alike from outside (404, as in Matchbox) and carries its rea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import yaml
@@ -24,7 +24,7 @@ from appliance.matchbox.render import (
     metadata_text,
     variables,
 )
-from appliance.matchbox.request import BootRequest, Deny, LocalBoot, RequestKind, Resolve
+from appliance.matchbox.request import BootRequest, Deny, Instead, LocalBoot, RequestKind, Resolve
 from appliance.matchbox.select import Nobody, Rack, choose
 from appliance.matchbox.snapshot import Raw, Snapshot, Unusable
 from appliance.matchbox.sniff import sniff
@@ -56,6 +56,7 @@ class Answer:
     machine: str | None = None
     group: str | None = None
     reason: str | None = None
+    kernel: str | None = None  # what a boot script names
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +100,22 @@ def answer(world: World, kind: RequestKind, query: Query, client: str, resolve: 
     if isinstance(chosen, Nobody):
         return Answer(404, NOT_FOUND, machine=name, reason=chosen.reason)
     group = chosen.file if isinstance(chosen, Group) else None
+    if isinstance(override, Instead) and isinstance(chosen, MachineBoot) and chosen.profile is not None:
+        chosen = replace(chosen, profile=replace(chosen.profile, boot=override.boot))
     try:
         status, body, content_type = 200, *_content(world.snapshot, kind, query, chosen)
+        kernel = _kernel(world.snapshot, kind, chosen)
     except _NotThere as error:
         return Answer(404, NOT_FOUND, machine=name, group=group, reason=error.reason)
     ranged = kind in {RequestKind.GENERIC, RequestKind.CLOUD}
-    return Answer(status, body, content_type, ranged, name, group)
+    return Answer(status, body, content_type, ranged, name, group, kernel=kernel)
+
+
+def _kernel(snapshot: Snapshot, kind: RequestKind, chosen: MachineBoot | Group) -> str | None:
+    if kind not in {RequestKind.SCRIPT, RequestKind.GRUB}:
+        return None
+    boot = _profile(snapshot, chosen).boot
+    return boot.kernel if boot else None
 
 
 class _NotThere(Exception):

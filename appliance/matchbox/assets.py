@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +50,11 @@ class NoAsset:
     """Nothing to serve, and why."""
 
     reason: str
+
+
+# Whoever answers for some of the paths below /assets/ alone, by path and client: a file, a refusal, or None
+# where the path is not theirs. Called from a thread.
+Vault = Callable[[str, str], AssetFile | NoAsset | None]
 
 
 def open_asset(roots: Sequence[AssetRoot], path: str) -> AssetFile | AssetDirectory | NoAsset:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from appliance.matchbox.model import Boot
+
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -46,13 +48,20 @@ class LocalBoot:
 
 
 @dataclass(frozen=True, slots=True)
+class Instead:
+    """For a machine of the inventory: this is loaded, rather than what its profile says."""
+
+    boot: Boot
+
+
+@dataclass(frozen=True, slots=True)
 class Deny:
     """404, with the reason in the record only."""
 
     reason: str
 
 
-Resolve = Callable[[BootRequest], LocalBoot | Deny | None]
+Resolve = Callable[[BootRequest], LocalBoot | Instead | Deny | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,7 @@ class RequestRecord:
     machine: str | None = None
     group: str | None = None
     reason: str | None = None
+    kernel: str | None = None  # what a boot script names
 
 
 Observer = Callable[[RequestRecord], None]

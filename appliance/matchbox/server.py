@@ -14,7 +14,7 @@ from typing import Final
 from aiohttp import web
 
 from appliance.matchbox.answer import NOT_FOUND, TEXT, Answer, World, answer, kind_of
-from appliance.matchbox.assets import AssetDirectory, AssetFile, AssetRoot, NoAsset, open_asset
+from appliance.matchbox.assets import AssetDirectory, AssetFile, AssetRoot, NoAsset, Vault, open_asset
 from appliance.matchbox.conditional import (
     BadRange,
     Decision,
@@ -47,8 +47,10 @@ class Endpoint:
         roots: Sequence[AssetRoot] = (),
         observer: Observer,
         resolve: Resolve | None = None,
+        vault: Vault | None = None,
     ) -> None:
         self._roots = tuple(roots)
+        self._vault = vault
         self._observer = observer
         self._resolve = resolve
         self._world = World()
@@ -95,6 +97,7 @@ class Endpoint:
                 machine=found.machine,
                 group=found.group,
                 reason=found.reason,
+                kernel=found.kernel,
             )
         )
         return response
@@ -105,7 +108,7 @@ class Endpoint:
             return self._redirect(request, RequestKind.ASSET, target, target.location("/assets/"))
         if target.path.endswith("/index.html"):
             return self._local_redirect(request, target, "./")
-        found = await asyncio.to_thread(open_asset, self._roots, path)
+        found = await asyncio.to_thread(self._found, path, request.remote or "")
         if isinstance(found, AssetDirectory) and target.path.endswith("/"):
             index = await asyncio.to_thread(open_asset, self._roots, f"{path}index.html")
             if isinstance(index, AssetFile):
@@ -122,6 +125,11 @@ class Endpoint:
         assert isinstance(found, NoAsset)
         self._report(request, RequestKind.ASSET, target.path, 404, len(NOT_FOUND), found.reason)
         return _text(404, NOT_FOUND)
+
+    def _found(self, path: str, client: str) -> AssetFile | AssetDirectory | NoAsset:
+        """Blocks on the disk."""
+        kept = self._vault(path, client) if self._vault is not None else None
+        return open_asset(self._roots, path) if kept is None else kept
 
     async def _file(self, request: web.Request, target: Target, file: AssetFile) -> web.StreamResponse:
         decision = decide(request.method, request.headers, file.size, file.version)

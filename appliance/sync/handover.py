@@ -8,46 +8,18 @@ Ignition has to be told where its configuration is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from appliance.inventory.model import ImageRef, Inventory, KernelRef, Machine, Profile
+from appliance.image_ref import ImageRef
+from appliance.images.catalogue import LAYOUTS
+from appliance.images.model import Stream
+from appliance.inventory.model import Inventory, KernelRef, Machine, Profile
 from appliance.matchbox.model import Boot, MachineBoot
 from appliance.matchbox.model import Profile as BootProfile
 from appliance.settings import NetworkSettings, Settings
 
 IGNITION_URL: Final = "ignition.config.url"
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """The files of an image below /assets/OS/STREAM/, and the arguments that its kernel needs."""
-
-    kernel: str
-    initrd: tuple[str, ...]
-    args: tuple[str, ...]
-
-
-# Names as the projects publish them.
-_LAYOUTS: Final[Mapping[str, _Layout]] = MappingProxyType(
-    {
-        "flatcar": _Layout(
-            "flatcar_production_pxe.vmlinuz",
-            ("flatcar_production_pxe_image.cpio.gz",),
-            ("flatcar.first_boot=1",),
-        ),
-        "container-linux": _Layout(
-            "coreos_production_pxe.vmlinuz",
-            ("coreos_production_pxe_image.cpio.gz",),
-            ("coreos.first_boot=1",),
-        ),
-        "fedora-coreos": _Layout(
-            "kernel", ("initramfs.img",), ("ignition.firstboot", "ignition.platform.id=metal")
-        ),
-        "local": _Layout("vmlinuz", ("initrd.img",), ()),
-    }
-)
 
 
 def machine_boots(
@@ -66,19 +38,25 @@ def machine_url(settings: Settings, network: NetworkSettings) -> str:
     return f"http://{network.address}:{settings.http.port}" if matchbox.builtin else matchbox.endpoint
 
 
-def boot_of(profile: Profile, url: str) -> Boot | None:
-    """What a profile loads, from the endpoint at `url`; None when it names nothing to load."""
+def boot_of(profile: Profile, url: str, arch: str | None = None, version: str | None = None) -> Boot | None:
+    """What a profile loads, from the endpoint at `url`; None when it names nothing to load.
+
+    `arch` is the machine's (None: amd64). `version` is what the image store has for it now: with it, every
+    path names one release, so that a machine ends its boot with the release it began with, whatever becomes
+    current meanwhile. A profile's own `@version` always counts.
+    """
     match profile.source:
         case KernelRef(kernel, initrd):
             needed: tuple[str, ...] = ()
         case ImageRef() as image:
-            layout = _LAYOUTS[image.os]
-            base = f"/assets/{image.os}/{image.stream}" + (f"/{image.version}" if image.version else "")
+            layout = LAYOUTS[image.os]
+            release = image.version or version
+            base = f"/assets/{Stream.of(image, arch).folder}" + (f"/{release}" if release else "")
             kernel = f"{base}/{layout.kernel}"
             initrd = tuple(f"{base}/{name}" for name in layout.initrd)
             needed = layout.args
-            if image.os == "fedora-coreos":
-                needed = (*needed, f"coreos.live.rootfs_url={url}{base}/rootfs.img")
+            if layout.rootfs:
+                needed = (*needed, f"{layout.rootfs_argument}={url}{base}/{layout.rootfs}")
         case None:
             return None
     args = [*needed, *profile.args]
@@ -104,7 +82,7 @@ def _machine_boot(
     }
     if profile is None:
         return MachineBoot(str(machine.name), machine.macs, None, MappingProxyType(metadata))
-    boot = boot_of(profile, machine_url(settings, network))
+    boot = boot_of(profile, machine_url(settings, network), machine.arch)
     return MachineBoot(
         str(machine.name),
         machine.macs,

@@ -26,6 +26,7 @@ from appliance.settings import (
 )
 from appliance.tree import Activation, Tree
 
+_NAMED = 20  # machines in a sentence; the JSON form names all
 MASS_CHANGE = 0.20  # share of reservations that may vanish without being asked twice
 
 
@@ -61,6 +62,27 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class MissingImage:
+    """An image that machines need and that cannot be served to them now, and why."""
+
+    image: str
+    arch: str
+    machines: tuple[str, ...]
+    reason: str
+
+    @property
+    def remedy(self) -> str:
+        """The command that brings it."""
+        arch = "" if self.arch == "amd64" else f" --arch {self.arch}"
+        return f"pxe-appliance images fetch {self.image}{arch}"
+
+    def __str__(self) -> str:
+        named = ", ".join(self.machines[:_NAMED])
+        more = f" and {len(self.machines) - _NAMED} more" if len(self.machines) > _NAMED else ""
+        return f"image {self.image} for {named}{more}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """Everything a generation consists of: the wire's files and the values they were made from."""
 
@@ -69,6 +91,7 @@ class Desired:
     tree: Tree
     notes: tuple[str, ...] = ()  # what is worth saying and stops nothing
     refusals: tuple[str, ...] = ()  # client classes that get no boot file, and why
+    missing: tuple[MissingImage, ...] = ()  # a sync is refused while machines need what is not there
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +150,10 @@ class Plan:
             "releases": [{"ip": str(r.ip), "mac": str(r.mac)} for r in self.releases],
             "notes": list(self.desired.notes),
             "refused_classes": list(self.desired.refusals),
+            "missing_images": [
+                {"image": m.image, "arch": m.arch, "machines": list(m.machines), "reason": m.reason}
+                for m in self.desired.missing
+            ],
         }
 
 

@@ -9,13 +9,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from appliance.boot.firmware import Manifest, Selection
 from appliance.errors import SurroundingsError
+from appliance.image_ref import IPXE, STREAMS, ImageRef
+from appliance.images.catalogue import OSES
+from appliance.images.health import release_damage, why_not_each
+from appliance.images.model import Stream, parse_asset_path
+from appliance.images.seals import Seals
+from appliance.images.store import Store
+from appliance.inventory.model import BootPolicy, KernelRef
 from appliance.paths import Paths
-from appliance.sync.handover import boot_of
-from appliance.sync.plan import Desired
+from appliance.sync.plan import Desired, MissingImage
 from appliance.system.files import make_directory, read_regular, write_atomic
 
 _LIMIT = 16 * 2**20  # the largest iPXE build known has about 2 MiB
@@ -59,15 +67,55 @@ def missing_assets(paths: Paths, desired: Desired) -> Iterator[str]:
     settings = desired.settings
     if not settings.matchbox.builtin:
         return
-    roots = [Path(paths.settle(settings.matchbox.data)) / "assets", Path(paths.images)]
+    root = Path(paths.settle(settings.matchbox.data)) / "assets"
     used = {m.profile for m in desired.inventory.machines}
     for profile in desired.inventory.profiles.values():
-        boot = boot_of(profile, "") if profile.name in used else None
-        for name in (boot.kernel, *boot.initrd) if boot else ():
+        if profile.name not in used or not isinstance(profile.source, KernelRef):
+            continue
+        for name in (profile.source.kernel, *profile.source.initrd):
             local = name.removeprefix("/assets/")
-            if local != name and not any((root / local).is_file() for root in roots):
-                places = " or ".join(str(root / local) for root in roots)
-                yield f"profile {profile.name}: {name} is not there yet; put it at {places}"
+            if local != name and not (root / local).is_file() and parse_asset_path(name, OSES) is None:
+                yield f"profile {profile.name}: {name} is not there yet; put it at {root / local}"
+
+
+def missing_images(store: Store, seals: Seals, desired: Desired) -> tuple[MissingImage, ...]:
+    """Images that machines need and that the store cannot serve, each with the machines and the reason."""
+    if not desired.settings.matchbox.builtin:
+        return ()
+    wanted: dict[str, tuple[ImageRef, str | None]] = {}
+    for machine in desired.inventory.machines:
+        profile = desired.inventory.profiles.get(machine.profile or "")
+        if profile and isinstance(profile.source, ImageRef) and profile.boot is not BootPolicy.DISK:
+            wanted[str(machine.name)] = (profile.source, machine.arch)
+    reasons = why_not_each(store, seals, wanted)
+    by_image: dict[tuple[str, str, str], list[str]] = {}
+    for name, reason in reasons.items():
+        ref, arch = wanted[name]
+        by_image.setdefault((str(ref), arch or "amd64", reason), []).append(name)
+    return tuple(
+        MissingImage(image, arch, tuple(names), reason)
+        for (image, arch, reason), names in sorted(by_image.items())
+    )
+
+
+def with_store(manifest: Manifest, store: Store, seals: Seals) -> Manifest:
+    """The manifest, with the image store's boot files before the distribution's, after the operator's."""
+    stream = Stream(IPXE, STREAMS[IPXE][0])
+    version = store.current(stream)
+    release = store.release(stream, version) if version else None
+    if version is None or release is None or release_damage(store, seals, stream, version):
+        return manifest
+    folder = store.folder(stream) / version
+    binaries = dict(manifest.binaries)
+    for name, binary in manifest.binaries.items():
+        if release.file(name) is None:
+            continue
+        path = str(folder / name)
+        digest = hashlib.sha256(read_regular(folder / name, _LIMIT)).hexdigest()
+        paths = (*binary.paths[:1], path, *binary.paths[1:])
+        known = {**binary.digests, f"{stream.image}@{version}": digest}
+        binaries[name] = replace(binary, paths=paths, digests=MappingProxyType(known))
+    return replace(manifest, binaries=MappingProxyType(binaries))
 
 
 def _digest(path: Path) -> str:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from appliance.boot.firmware import choose, parse_manifest
 from appliance.errors import ApplianceError, NotProven, OperatorError, Problem, Refused, SurroundingsError
+from appliance.images.seals import Seals
+from appliance.images.store import Store
 from appliance.inventory.load import ignition_files, load_inventory, load_settings
 from appliance.matchbox.snapshot import default_group_hazard, install_hazards
 from appliance.matchbox.store import DataDirectory
@@ -24,7 +26,13 @@ from appliance.sync.apply import AppliedPlan, ProvenPlan
 from appliance.sync.compose import Ingredients, compose
 from appliance.sync.inputs import EXTRA_LIMIT, IGNITION_LIMIT, extra_files
 from appliance.sync.plan import Desired, Plan, make_plan
-from appliance.sync.publish import found_binaries, missing_assets, publish_binaries
+from appliance.sync.publish import (
+    found_binaries,
+    missing_assets,
+    missing_images,
+    publish_binaries,
+    with_store,
+)
 from appliance.system.files import exclusive_lock, read_regular
 from appliance.system.shipped import shipped_manifest, shipped_templates
 
@@ -78,7 +86,8 @@ def desire(paths: Paths) -> Desired:
     settings = load_settings(paths)
     inventory = load_inventory(Path(paths.inventory), settings, ignition_files(Path(paths.ignition)))
     named = sorted({p.ignition for p in inventory.profiles.values() if p.ignition})
-    manifest = parse_manifest(shipped_manifest())
+    store, seals = Store(paths), Seals(Path(paths.image_seals))
+    manifest = with_store(parse_manifest(shipped_manifest()), store, seals)
     desired = compose(
         Ingredients(
             paths=paths,
@@ -91,7 +100,8 @@ def desire(paths: Paths) -> Desired:
             selection=choose(manifest, found_binaries(manifest)),
         )
     )
-    return replace(desired, notes=(*_matchbox_notes(paths, settings), *missing_assets(paths, desired)))
+    notes = (*_matchbox_notes(paths, settings), *missing_assets(paths, desired))
+    return replace(desired, notes=notes, missing=missing_images(store, seals, desired))
 
 
 def _matchbox_notes(paths: Paths, settings: Settings) -> Iterator[str]:
@@ -158,7 +168,8 @@ def sync(
     with exclusive_lock(Path(paths.lock), purpose="sync"):
         wanted = plan(paths, request)
         _agreed(wanted, request)
-        manifest = parse_manifest(shipped_manifest())
+        store, seals = Store(paths), Seals(Path(paths.image_seals))
+        manifest = with_store(parse_manifest(shipped_manifest()), store, seals)
         publish_binaries(paths, choose(manifest, found_binaries(manifest)))
         if wanted.empty:
             return _as_it_is(paths, wanted, activate, runs)
@@ -232,6 +243,11 @@ def rollback_target(paths: Paths, asked: int | None) -> int:
 def _agreed(wanted: Plan, request: Request) -> None:
     if request.expected and request.expected != wanted.fingerprint and not wanted.empty:
         raise Refused("the plan is not the one that was shown any more", hint="look at it, and sync again")
+    if wanted.desired.missing:
+        raise Refused(
+            f"machines would have nothing to boot: {'; '.join(map(str, wanted.desired.missing))}",
+            hint=" && ".join(dict.fromkeys(m.remedy for m in wanted.desired.missing)),
+        )
     if wanted.mass_change and not request.allow_mass_change:
         total = len(wanted.vanished) + wanted.remaining
         raise Refused(

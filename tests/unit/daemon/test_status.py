@@ -170,6 +170,7 @@ def test_machines() -> None:
         "rung": "offer",
         "rung_at": "2025-01-31T04:05:06.789Z",
         "verdict": None,
+        "image": None,
     }
     assert idle["boot"] == {"policy": None, "state": "idle"}
     assert (idle["rung"], idle["rung_at"], idle["profile"]) == (None, None, None)

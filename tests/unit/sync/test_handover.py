@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from appliance.inventory.model import BootPolicy, ImageRef, Inventory, KernelRef, Profile
+from appliance.image_ref import ImageRef
+from appliance.inventory.model import BootPolicy, Inventory, KernelRef, Profile
 from appliance.matchbox.model import Boot
 from appliance.settings import HttpSettings, MatchboxSettings, Settings
 from appliance.sync.handover import boot_of, machine_boots, machine_url
