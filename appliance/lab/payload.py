@@ -94,7 +94,7 @@ grep -q "data:,$mac[\"]" /tmp/ignition || fail "the Ignition does not name $mac"
 say "the Ignition is mine"
 wait "$trying"
 [ ! -e /tmp/leased ] || fail "NIC $(cat /tmp/leased) got an address and should not have one"
-home done "$serial has $ip and its own Ignition" || fail "no answer to the report"
+home done "$serial has $ip and its own Ignition$(cat /release 2>/dev/null)" || fail "no answer to the report"
 say "done"
 poweroff -f
 """
@@ -116,18 +116,24 @@ class Entry:
     device: tuple[int, int] = (0, 0)
 
 
-def initramfs(busybox: bytes, modules: Sequence[tuple[str, bytes]]) -> bytes:
+def says_release(release: str) -> str:
+    """How the payload's last message ends when it is that of `release`."""
+    return f", from release {release}"
+
+
+def initramfs(busybox: bytes, modules: Sequence[tuple[str, bytes]], release: str = "") -> bytes:
     """The initramfs, compressed; equal input gives equal bytes.
 
     Args:
         busybox: a statically linked busybox.
         modules: kernel modules by name, in the order of loading.
+        release: the version that it reports to be, if it is part of one.
     """
     # Level 1: unpacking is what the emulated CPU pays for, and it is level with the others there.
-    return gzip.compress(cpio(entries(busybox, modules)), compresslevel=1, mtime=0)
+    return gzip.compress(cpio(entries(busybox, modules, release)), compresslevel=1, mtime=0)
 
 
-def entries(busybox: bytes, modules: Sequence[tuple[str, bytes]]) -> tuple[Entry, ...]:
+def entries(busybox: bytes, modules: Sequence[tuple[str, bytes]], release: str = "") -> tuple[Entry, ...]:
     """What the initramfs contains, parents first."""
     folder = stat.S_IFDIR | 0o755
     program = stat.S_IFREG | 0o755
@@ -142,6 +148,7 @@ def entries(busybox: bytes, modules: Sequence[tuple[str, bytes]]) -> tuple[Entry
         Entry("lease", program, _LEASE.encode()),
         Entry("modules", plain, " ".join(name for name, _ in modules).encode()),
         *(Entry(f"lib/{name}.ko", plain, content) for name, content in modules),
+        *([Entry("release", plain, says_release(release).encode())] if release else ()),
     )
 
 

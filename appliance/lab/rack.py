@@ -14,8 +14,10 @@ SUBNET: Final = IPv4Network("172.0.1.0/24")
 SERVER: Final = IPv4Address("172.0.1.1")
 INTERFACE: Final = "pxe0"
 HTTP_PORT: Final = 8080
+MIRROR_PORT: Final = 8090  # on the appliance's loopback address
 STRANGER: Final = Mac.parse("52:54:00:1a:bf:01")
 MOST_MACHINES: Final = 32  # 384 MB each
+DEFAULT_TIMEOUT: Final = 300.0  # seconds after power-on
 _FIRST_ADDRESS: Final = IPv4Address("172.0.1.11")
 
 

@@ -1,45 +1,34 @@
 """The lab's commands, each a route that reads from top to bottom.
 
-run: requirements → premises → payload → segment → appliance → power → follow → judge → everything away again.
+run: requirements → premises → payload → segment → appliance → power → follow → judge → everything away again;
+with an image, the release is fetched before the appliance starts, and there are three boots.
 """
 
 from __future__ import annotations
 
 import contextlib
-import random
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Final, NoReturn
 
 from rich.console import Console
 
-from appliance.addresses import Mac
-from appliance.errors import NotProven, OperatorError, Refused, SurroundingsError
-from appliance.lab import premises, requirements, segment, service
-from appliance.lab.board import Board, print_result
-from appliance.lab.kernel import CACHE, kernel
-from appliance.lab.namespace import packet_socket
+from appliance.errors import OperatorError, Refused
+from appliance.lab import image_trial, premises, requirements, segment, service
+from appliance.lab.follow import boot
+from appliance.lab.kernel import CACHE, Kernel, kernel
 from appliance.lab.payload import initramfs
-from appliance.lab.power import Power, powered
 from appliance.lab.premises import Premises
-from appliance.lab.rack import FirmwareChoice, LabMachine, Rack, fill
+from appliance.lab.rack import DEFAULT_TIMEOUT, FirmwareChoice, Rack, fill
+from appliance.lab.release import BuildServer
 from appliance.lab.root_files import files
 from appliance.lab.service import Service
-from appliance.lab.strangers import Heard, knock
-from appliance.lab.watch import Finding, Watch, event_from_json, judge
 from appliance.system.files import write_tree
+from appliance.tree import Tree
 
-DEFAULT_TIMEOUT: Final = 300.0
-_TICK: Final = 0.25
-# A machine that powers off right after its report: the event is on its way.
-_LATE_EVENT: Final = 3.0
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -52,6 +41,7 @@ class Wishes:
     keep: bool = False
     timeout: float = DEFAULT_TIMEOUT
     cache: Path = CACHE
+    image: bool = False  # boot from the image store
 
 
 def lab_run(wishes: Wishes, console: Console) -> None:
@@ -67,15 +57,25 @@ def lab_run(wishes: Wishes, console: Console) -> None:
         if not wishes.keep:
             held.callback(_remove, place)
         logs = premises.log_directory(place)
-        service_under_trial = _lay(place, rack, logs, wishes.cache, console)
-        daemon = service.start(service_under_trial)
+        console.print(_what_is_laid(place))
+        payload = kernel(wishes.cache)
+        project = _project(place, payload) if wishes.image else None
+        under_trial = _lay(place, rack, logs, project.files(rack) if project else _files(rack, payload))
+        if project:
+            mirror = image_trial.begin(project, under_trial, console)
+            if not wishes.keep:
+                held.callback(service.stop, mirror)
+        daemon = service.start(under_trial)
         if wishes.keep:
             premises.keep(place, wishes.machines, wishes.firmware)
             console.print(_how_to_go_on(place))
         else:
             held.callback(service.stop, daemon)
-        console.print(f"powering on {len(rack.machines)} machines")
-        _boot(place, rack, service_under_trial, wishes.timeout, console)
+        if project:
+            image_trial.show(project, place, rack, under_trial, wishes.timeout, console)
+        else:
+            console.print(f"powering on {len(rack.machines)} machines")
+            boot(place, rack, under_trial, wishes.timeout, console)
         if not wishes.keep:
             shutil.rmtree(logs, ignore_errors=True)
 
@@ -89,7 +89,8 @@ def lab_up(wishes: Wishes, console: Console) -> None:
     with _one_interrupt(), premises.claimed() as place, contextlib.ExitStack() as held:
         held.callback(_remove, place)
         logs = premises.log_directory(place)
-        service.start(_lay(place, rack, logs, wishes.cache, console))
+        console.print(_what_is_laid(place))
+        service.start(_lay(place, rack, logs, _files(rack, kernel(wishes.cache))))
         premises.keep(place, wishes.machines, wishes.firmware)
         held.pop_all()
     console.print(_how_to_go_on(place))
@@ -110,7 +111,7 @@ def lab_boot(name: str, timeout: float, console: Console) -> None:
         logs = premises.log_directory(place)
         segment.place(place.segment, machine)
         under_trial = Service(place.root, place.segment.appliance, logs)
-        _boot(place, Rack((machine,), stranger=None), under_trial, timeout, console)
+        boot(place, Rack((machine,), stranger=None), under_trial, timeout, console)
     console.print(f"serial log in {logs}", soft_wrap=True)
 
 
@@ -128,125 +129,27 @@ def _filled(wishes: Wishes) -> Rack:
         raise OperatorError(f"cannot fill the rack: {error}") from error
 
 
-def _lay(place: Premises, rack: Rack, logs: Path, cache: Path, console: Console) -> Service:
-    """Everything but power: the operator's files, and the wire."""
-    console.print(f"laying the wire in namespaces {place.segment.appliance} and {place.segment.wire}")
-    found = kernel(cache)
-    initrd = initramfs(requirements.BUSYBOX.read_bytes(), found.modules)
-    write_tree(place.root, files(rack, kernel=found.image, initrd=initrd))
+def _files(rack: Rack, payload: Kernel) -> Tree:
+    """The operator's files, with what machines boot among them."""
+    initrd = initramfs(requirements.BUSYBOX.read_bytes(), payload.modules)
+    return files(rack, kernel=payload.image, initrd=initrd)
+
+
+def _project(place: Premises, payload: Kernel) -> image_trial.Project:
+    """Whoever publishes what machines boot."""
+    busybox = requirements.BUSYBOX.read_bytes()
+    return image_trial.Project(BuildServer.make(), payload, busybox, place.directory / "mirror")
+
+
+def _lay(place: Premises, rack: Rack, logs: Path, written: Tree) -> Service:
+    """Everything but power: what the operator has `written`, and the wire."""
+    write_tree(place.root, written)
     segment.build(place.segment, rack)
     return Service(place.root, place.segment.appliance, logs)
 
 
-def _boot(place: Premises, rack: Rack, under_trial: Service, timeout: float, console: Console) -> None:
-    """Power on, follow, judge.
-
-    Raises:
-        NotProven: something that the lab set out to show did not hold.
-    """
-    logs = under_trial.logs
-    with contextlib.ExitStack() as held:
-        lines = held.enter_context(service.events(under_trial))
-        stranger = _send_stranger(place, rack, held)
-        watch = Watch(rack, powered_on=datetime.now(UTC))
-        power = held.enter_context(
-            powered(place.segment, rack.machines, directory=place.directory, logs=logs)
-        )
-        with Board(console, watch) as board:
-            _follow(watch, lines, power, board, timeout)
-            heard = stranger.result() if stranger else []
-            # What the stranger tried last may still be on its way through the log.
-            _drain(watch, lines, board, until=time.monotonic() + _LATE_EVENT, wanted=_all_outsiders_seen)
-        findings = judge(watch, notes=_notes(watch, power), answered=_answers(rack, heard))
-    print_result(console, watch, findings)
-    failed = [finding for finding in findings if not finding.holds]
-    if failed:
-        raise NotProven(
-            f"the lab did not show what it should: {'; '.join(_said(f) for f in failed)}",
-            hint=f"serial logs, the daemon's words and the events are in {logs}",
-        )
-
-
-def _follow(watch: Watch, lines: SimpleQueue[str], power: Power, board: Board, timeout: float) -> None:
-    """Take in events until every machine has called home or cannot any more, or time is up."""
-    deadline = time.monotonic() + timeout
-    ended: dict[str, float] = {}
-    while (now := time.monotonic()) < deadline:
-        for machine in watch.rack.machines:
-            if power.ended(machine):
-                ended.setdefault(machine.name, now)
-        if all(_settled(watch, machine, ended, now) for machine in watch.rack.machines):
-            return
-        if not _take_one(watch, lines, board):
-            raise SurroundingsError("the appliance's event stream ended in the middle of the boots")
-
-
-def _settled(watch: Watch, machine: LabMachine, ended: dict[str, float], now: float) -> bool:
-    return watch.done(machine) or now - ended.get(machine.name, now) > _LATE_EVENT
-
-
-def _drain(
-    watch: Watch,
-    lines: SimpleQueue[str],
-    board: Board,
-    *,
-    until: float,
-    wanted: Callable[[Watch], bool],
-) -> None:
-    while time.monotonic() < until and not wanted(watch) and _take_one(watch, lines, board):
-        pass
-
-
-def _all_outsiders_seen(watch: Watch) -> bool:
-    return set(watch.outsiders) >= set(watch.rack.outsiders())
-
-
-def _take_one(watch: Watch, lines: SimpleQueue[str], board: Board) -> bool:
-    """Wait a tick for one event; False when there will be no more."""
-    board.tick()
-    try:
-        line = lines.get(timeout=_TICK)
-    except Empty:
-        return True
-    if not line:
-        return False
-    event = event_from_json(line)
-    if event is not None and (machine := watch.see(event)) is not None:
-        board.reached(machine, event.kind)
-    return True
-
-
-def _send_stranger(place: Premises, rack: Rack, held: contextlib.ExitStack) -> Future[list[Heard]] | None:
-    """Let the stranger knock while the machines boot."""
-    if rack.stranger is None:
-        return None
-    wire = held.enter_context(packet_socket(place.segment.wire, segment.STRANGERS))
-    # Behind the socket on the stack: it is the first to end.
-    pool = held.enter_context(ThreadPoolExecutor(max_workers=1))
-    xid = random.getrandbits(31)
-    return pool.submit(knock, wire, rack.stranger, covet=rack.machines[0].ip, xid=xid)
-
-
-def _answers(rack: Rack, heard: Sequence[Heard]) -> dict[Mac, list[str]]:
-    if rack.stranger is None:
-        return {}
-    words = [
-        f"{kind.name if (kind := h.packet.message_type) else 'BOOTP'} {h.packet.yiaddr} from {h.server_mac}"
-        for h in heard
-    ]
-    return {rack.stranger: words}
-
-
-def _notes(watch: Watch, power: Power) -> dict[str, str]:
-    notes: dict[str, str] = {}
-    for machine in watch.rack.machines:
-        words = [power.ended(machine) or "still running", power.last_words(machine)]
-        notes[machine.name] = ", ".join(word for word in words if word)
-    return notes
-
-
-def _said(finding: Finding) -> str:
-    return f"{finding.subject} {finding.reason}"
+def _what_is_laid(place: Premises) -> str:
+    return f"laying the wire in namespaces {place.segment.appliance} and {place.segment.wire}"
 
 
 def _how_to_go_on(place: Premises) -> str:

@@ -84,6 +84,14 @@ def start(service: Service) -> subprocess.Popen[bytes]:
     return daemon
 
 
+def processes(service: Service) -> tuple[int, ...]:
+    """The daemon's process and dnsmasq's, by what `status` says."""
+    facts: object = json.loads(service.call("status", "-o", "json", check=False).stdout)
+    parts = [facts.get(key) for key in ("daemon", "dnsmasq")] if isinstance(facts, Mapping) else []
+    pids = [part.get("pid") for part in parts if isinstance(part, Mapping)]
+    return tuple(pid for pid in pids if isinstance(pid, int))
+
+
 def stop(daemon: subprocess.Popen[bytes]) -> None:
     """End the daemon as an init system does."""
     daemon.terminate()

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Address
+from types import MappingProxyType
 from typing import Final
 
 from appliance.addresses import Mac
@@ -38,6 +39,7 @@ class Watch:
     rack: Rack
     powered_on: datetime
     rungs: dict[str, dict[EventKind, float]] = field(default_factory=dict)
+    details: dict[str, dict[EventKind, list[Mapping[str, str]]]] = field(default_factory=dict)
     addresses: dict[str, set[IPv4Address]] = field(default_factory=dict)
     outsiders: dict[Mac, set[EventKind]] = field(default_factory=dict)
 
@@ -55,6 +57,7 @@ class Watch:
             return None
         if event.kind is EventKind.ACK and event.ip is not None:
             self.addresses.setdefault(machine.name, set()).add(event.ip)
+        self.details.setdefault(machine.name, {}).setdefault(event.kind, []).append(event.detail)
         reached = self.rungs.setdefault(machine.name, {})
         if event.kind not in RUNGS or event.kind in reached:
             return None
@@ -109,13 +112,15 @@ def event_from_json(line: str) -> Event | None:
         raise ValueError("an event says when (at) and what (event)")
     if kind not in set(EventKind):
         return None
-    machine, mac, ip = facts.get("machine"), facts.get("mac"), facts.get("ip")
+    machine, mac, ip, detail = (facts.get(key) for key in ("machine", "mac", "ip", "detail"))
+    said = detail if isinstance(detail, dict) else {}
     return Event(
         at=datetime.fromisoformat(at),
         kind=EventKind(kind),
         machine=machine if isinstance(machine, str) else None,
         mac=Mac.parse(mac) if isinstance(mac, str) else None,
         ip=IPv4Address(ip) if isinstance(ip, str) else None,
+        detail=MappingProxyType({str(key): str(value) for key, value in said.items()}),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.lab.payload import MODULES, Entry, cpio, entries, initramfs
+from appliance.lab.payload import MODULES, Entry, cpio, entries, initramfs, says_release
 from appliance.lab.requirements import is_static
 
 SMALL = [("virtio", b"one"), ("virtio_net", b"two")]
@@ -17,6 +17,14 @@ SMALL = [("virtio", b"one"), ("virtio_net", b"two")]
 
 def test_equal_input_gives_equal_bytes() -> None:
     assert initramfs(b"busybox", SMALL) == initramfs(b"busybox", SMALL)
+
+
+def test_a_release_says_which_one_it_is_and_differs_from_every_other() -> None:
+    releases = [initramfs(b"busybox", SMALL, version) for version in ("", "4593.2.5", "4593.2.6")]
+    assert len(set(releases)) == 3
+    (said,) = [entry.content for entry in entries(b"", SMALL, "4593.2.5") if entry.path == "release"]
+    assert said.decode() == says_release("4593.2.5") == ", from release 4593.2.5"
+    assert "release" not in {entry.path for entry in entries(b"", SMALL)}
 
 
 def test_cpio_itself_lists_and_unpacks_it(tmp_path: Path) -> None:

@@ -6,14 +6,16 @@ import json
 import tomllib
 
 from appliance.lab.rack import FirmwareChoice, fill
-from appliance.lab.root_files import files, ignition
+from appliance.lab.root_files import files, files_with_mirror, ignition
+from appliance.tree import Tree
 
 RACK = fill(3, FirmwareChoice.MIXED)
 TREE = files(RACK, kernel=b"kernel", initrd=b"initrd")
+WITH_MIRROR = files_with_mirror(RACK, "flatcar/stable", key=b"key")
 
 
-def text(path: str) -> str:
-    file = TREE.get(f"etc/pxe-appliance/{path}")
+def text(path: str, tree: Tree = TREE) -> str:
+    file = tree.get(f"etc/pxe-appliance/{path}")
     assert file is not None
     return file.content.decode()
 
@@ -55,3 +57,25 @@ def test_an_ignition_names_its_machine_and_no_other() -> None:
 def test_the_assets_are_where_the_inventory_says() -> None:
     assert text("matchbox/assets/lab/vmlinuz") == "kernel"
     assert text("matchbox/assets/lab/initrd.gz") == "initrd"
+
+
+def test_with_a_mirror_every_profile_names_the_image_and_leaves_the_rest_to_the_appliance() -> None:
+    inventory = tomllib.loads(text("inventory.d/rack.toml", WITH_MIRROR))
+    for machine in RACK.machines:
+        assert inventory["profile"][machine.name] == {
+            "image": "flatcar/stable",
+            "args": ["console=ttyS0", "quiet"],
+            "ignition": f"{machine.name}.ign",
+            "boot": "always",
+        }
+        assert text(f"ignition.d/{machine.name}.ign", WITH_MIRROR) == ignition(machine)
+    plain = tomllib.loads(text("inventory.d/rack.toml"))
+    assert inventory["machine"] == plain["machine"]
+    assert not [file.path for file in WITH_MIRROR if "/assets/" in file.path]
+
+
+def test_the_mirror_and_the_key_that_signs_there_are_in_the_settings() -> None:
+    settings = tomllib.loads(text("appliance.toml", WITH_MIRROR))
+    mirror = "http://127.0.0.1:8090/{channel}"
+    assert settings["images"] == {"flatcar": {"mirror": mirror, "keys": ["lab.asc"]}}
+    assert text("keys.d/lab.asc", WITH_MIRROR) == "key"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
+from types import MappingProxyType
 
 import pytest
 
@@ -147,6 +149,16 @@ def test_an_outsider_that_the_events_do_not_show_is_a_failure() -> None:
 def test_a_printed_event_is_read_back() -> None:
     one = event(EventKind.ACK, 1.5, mac=NODE.mac, machine="node1", ip="172.0.1.11")
     assert event_from_json(json.dumps(one.as_json())) == one
+
+
+def test_its_detail_comes_with_it_and_is_kept_by_machine_and_rung() -> None:
+    plain = event(EventKind.SCRIPT, 3, machine="node1")
+    first, second = (replace(plain, detail=MappingProxyType({"image": image})) for image in ("a", "b"))
+    assert event_from_json(json.dumps(first.as_json())) == first
+    watch = Watch(RACK, POWER_ON)
+    for one in (first, second):
+        watch.see(one)
+    assert watch.details == {"node1": {EventKind.SCRIPT: [{"image": "a"}, {"image": "b"}]}}
 
 
 def test_an_event_of_a_later_version_is_passed_over() -> None:
