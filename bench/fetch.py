@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -179,8 +178,6 @@ def main() -> None:
         median = statistics.median(seconds[way.name])
         rate = chosen.megabytes * 2**20 / 1e6 / median
         write(f"{way.name:<20} {way.proven:<22} {median:>8.2f} {rate:>6.0f} {median / own:>7.2f}x\n")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    write(f"largest process of the run: {peak:.0f} MB\n")
 
 
 if __name__ == "__main__":
