@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import OperatorError, Problem, Refused
+from appliance.errors import OperatorError, Problem, Refused, SurroundingsError
 from appliance.image_ref import ARCHITECTURES as KNOWN_ARCHITECTURES
 from appliance.image_ref import LOCAL, ImageRef
 from appliance.images.bundle import read_bundle
@@ -121,7 +121,12 @@ async def _fetch(shop: Shop, stream: Stream, version: str | None) -> Fetched:
             # The project may have made a new signing key since: asked for once, and only its pins count.
             if error.case is not Case.FOREIGN_KEY or keyring.operators or fresh_keys:
                 raise
-        route = await _with_new_keys(shop, route, stream, settings)
+            refused = error
+        try:
+            route = await _with_new_keys(shop, route, stream, settings)
+        except SurroundingsError as error:
+            shop.watcher.says(error.message)
+            raise refused from error  # that it cannot be asked for is not why the release is refused
         return await _bring(shop, route, ask)
 
 

@@ -24,7 +24,9 @@ class Limits:
 class Wishes:
     """How a release is wanted. `digest` is one that the operator gives for what nobody signs.
 
-    `local`: images that nobody signs are believed as a bundle brings them."""
+    `legacy_sha1` asks gpgv for the retired CoreOS keys. `local`: images that nobody signs are believed as a
+    bundle brings them.
+    """
 
     allow_downgrade: bool = False
     legacy_sha1: bool = False
