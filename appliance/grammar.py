@@ -116,6 +116,21 @@ def parse_interface_address(raw: str) -> IPv4Interface:
     return address
 
 
+def parse_destination(raw: str) -> IPv4Network:
+    """Where a route leads: ADDRESS/PREFIX, /1 to /32, no host bits; ValueError with a sentence otherwise."""
+    try:
+        network = IPv4Network(raw, strict=False) if _IPV4_PREFIX.fullmatch(raw) else None
+    except ValueError:
+        network = None
+    if network is None:
+        raise ValueError(f"{shown(raw)} is not a network")
+    if network.prefixlen == 0:
+        raise Unfit(f"{raw} is the default route", "write it as gateway")
+    if str(network) != raw:
+        raise Unfit(f"{shown(raw)} has host bits set", f"its network is {network}")
+    return network
+
+
 def _parse_arch(raw: str) -> str:
     if raw not in _ARCHITECTURES:
         raise ValueError(f"{shown(raw)} is not an architecture")
@@ -153,6 +168,9 @@ MAC: Final = Text(
 HOSTNAME: Final = Text(
     "a host name", Hostname.parse, {"pattern": _HOSTNAME_SCHEMA}, 253, "give it a name such as node1"
 )
+DESTINATION: Final = Text(
+    "a network", parse_destination, {"pattern": _PREFIX_SCHEMA}, 64, "write one such as 10.0.0.0/8"
+)
 IPV4: Final = Text(
     "an IPv4 address", parse_ipv4, {"pattern": _IPV4_SCHEMA}, 64, "write four numbers such as 172.0.1.21"
 )
@@ -173,6 +191,9 @@ _ANY_INTERFACE: Final = matching(
 )
 INTERFACE: Final = replace(_ANY_INTERFACE, parse=_parse_interface)
 LABEL: Final = matching("a name", _LABEL, "at most 63 letters, digits and dashes, no dash at either end")
+DOMAIN: Final = matching(
+    "a domain", rf"{_LABEL}(?:\.{_LABEL})*", "write one such as cluster.example.com", 253
+)
 FILE_NAME: Final = matching(
     "a file name", _FILE_NAME, "letters, digits, dots, dashes and the like, and no folders"
 )
@@ -192,6 +213,12 @@ ENDPOINT: Final = Text(
     ),
     {"pattern": f"^(?:builtin|{_BASE_URL}/?)$"},
     hint='write "builtin" or a URL such as http://matchbox.example.com:8080',
+)
+HOST_PORT: Final = Text(
+    "a host and its port",
+    _with_port("a host and its port", rf"{_HOST}:[0-9]{{1,5}}", "HOST:PORT is expected"),
+    {"pattern": f"^(?:{_HOST}:[0-9]{{1,5}})$"},
+    hint="write it as matchbox.example.com:8081",
 )
 LOCAL_PATH: Final = matching(
     "a path", r"[A-Za-z0-9_./@+][A-Za-z0-9_./@+-]*", "letters, digits and ._/@+- are expected", 1024

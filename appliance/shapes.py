@@ -106,6 +106,24 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
+class Flag:
+    """true or false."""
+
+    def read(self, value: object, reading: Reading, path: Path) -> bool | None:
+        """See `Shape`."""
+        if reading.document.textual and value in ("true", "false"):
+            return value == "true"
+        if isinstance(value, bool):
+            return value
+        reading.add(path, f"true or false is expected, not {shown(value)}", "write it without quotes")
+        return None
+
+    def as_schema(self) -> dict[str, object]:
+        """See `Shape`."""
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True, slots=True)
 class ListOf(Generic[T_co]):
     """A list of `least` to `most` different values of one shape; read as a tuple."""
 

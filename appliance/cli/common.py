@@ -29,6 +29,14 @@ class Output(StrEnum):
     JSON = "json"
 
 
+class Listing(StrEnum):
+    """How a table that others take over is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """One run of the command line: its paths and how talkative it is."""

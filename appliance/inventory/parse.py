@@ -15,7 +15,16 @@ from appliance.addresses import Hostname, Mac
 from appliance.errors import Problem
 from appliance.image_ref import ImageRef
 from appliance.inventory import fields as keys
-from appliance.inventory.model import Bond, BootPolicy, KernelRef, Nic, Profile, Vlan
+from appliance.inventory.model import (
+    Bond,
+    BootPolicy,
+    KernelRef,
+    Layer3,
+    Nic,
+    Profile,
+    Route,
+    Vlan,
+)
 from appliance.reading import Document, Reading
 from appliance.settings import Origin
 from appliance.shapes import Row
@@ -41,6 +50,7 @@ class MachineDraft:
     arch: str | None
     nics: tuple[Nic, ...]
     bonds: tuple[Bond, ...]
+    port: str
 
 
 @dataclass(slots=True)
@@ -79,7 +89,18 @@ def _profile(name: str, row: Row) -> Profile:
     if kernel is not None:
         source = KernelRef(kernel, initrd or ())
     args, ignition = row.get(keys.ARGS) or (), row.get(keys.IGNITION)
-    return Profile(name, source, args, ignition, boot, row.origin)
+    calls = row.get(keys.CALL_HOME)
+    return Profile(
+        name,
+        source,
+        args,
+        ignition,
+        boot,
+        netconf=row.get(keys.NETCONF),
+        tuning=row.get(keys.TUNING),
+        call_home=True if calls is None else calls,
+        origin=row.origin,
+    )
 
 
 def _machine(name: Hostname | None, row: Row) -> MachineDraft:
@@ -98,6 +119,7 @@ def _machine(name: Hostname | None, row: Row) -> MachineDraft:
         arch=row.get(keys.ARCH),
         nics=tuple(_nics(row)) if row.has(keys.NIC) else (),
         bonds=tuple(_bonds(row)) if row.has(keys.BOND) else (),
+        port=row.get(keys.PORT) or "",
     )
 
 
@@ -116,8 +138,9 @@ def _macs(row: Row) -> tuple[Mac, ...]:
 def _nics(row: Row) -> Iterator[Nic]:
     for name, below in row.get(keys.NIC) or ():
         mac = below.get(keys.NIC_MAC)
+        rest = _layer3(below), below.get(keys.MTU), tuple(_vlans(below)), below.get(keys.PORT) or ""
         if name is not None and mac is not None:
-            yield Nic(name, mac, below.origin)
+            yield Nic(name, mac, below.origin, *rest)
 
 
 def _bonds(row: Row) -> Iterator[Bond]:
@@ -125,12 +148,41 @@ def _bonds(row: Row) -> Iterator[Bond]:
         members, mode = below.get(keys.MEMBERS), below.get(keys.BOND_MODE)
         vlans = tuple(_vlans(below))
         if name is not None:
-            yield Bond(name, members or (), mode or keys.BOND_MODES[0], vlans, below.origin)
+            yield Bond(
+                name,
+                members or (),
+                mode or keys.BOND_MODES[0],
+                vlans,
+                below.origin,
+                layer3=_layer3(below),
+                mtu=below.get(keys.MTU),
+                lacp_rate=below.get(keys.LACP_RATE),
+                hash_policy=below.get(keys.HASH_POLICY),
+                min_links=below.get(keys.MIN_LINKS),
+                primary=below.get(keys.PRIMARY),
+                mac=below.get(keys.BOND_MAC),
+            )
 
 
 def _vlans(row: Row) -> Iterator[Vlan]:
     for name, below in row.get(keys.VLANS) or ():
-        number, address = below.get(keys.VLAN_ID), below.get(keys.VLAN_ADDRESS)
-        gateway, mtu, dns = below.get(keys.GATEWAY), below.get(keys.MTU), below.get(keys.DNS)
+        number, layer3, mtu = below.get(keys.VLAN_ID), _layer3(below), below.get(keys.MTU)
         if name is not None and number is not None:
-            yield Vlan(name, number, address, gateway, mtu, dns or ())
+            yield Vlan(name, number, layer3, mtu)
+
+
+def _layer3(row: Row) -> Layer3:
+    return Layer3(
+        row.get(keys.ADDRESS),
+        row.get(keys.GATEWAY),
+        row.get(keys.DNS) or (),
+        row.get(keys.SEARCH) or (),
+        tuple(_routes(row)),
+    )
+
+
+def _routes(row: Row) -> Iterator[Route]:
+    for below in row.get(keys.ROUTES) or ():
+        to, via, metric = below.get(keys.ROUTE_TO), below.get(keys.ROUTE_VIA), below.get(keys.ROUTE_METRIC)
+        if to is not None and via is not None:
+            yield Route(to, via, metric)

@@ -17,7 +17,7 @@ from appliance.errors import Problem
 from appliance.reading import ENOUGH_PROBLEMS, Document, Path, nearest, shown
 
 _NEEDED: Final = ("name", "mac", "ip")
-_KEYS: Final = frozenset({"mac", "ip", "network", "profile", "serial", "uuid", "arch", "hostname"})
+_KEYS: Final = frozenset({"mac", "ip", "network", "profile", "serial", "uuid", "arch", "hostname", "port"})
 _DELIMITERS: Final = ",;\t"
 _COLUMNS: Final = 128
 

@@ -16,6 +16,7 @@ from typing import Final
 from appliance.addresses import usable_by_host
 from appliance.inventory.bond_rules import check_bonds
 from appliance.inventory.fields import MACS
+from appliance.inventory.link_rules import check_beside_pxe, check_links
 from appliance.inventory.model import Inventory, Machine, Profile
 from appliance.inventory.parse import Drafts, MachineDraft
 from appliance.reading import Path
@@ -32,13 +33,17 @@ def judge(drafts: Drafts, settings: Settings, ignition_files: Collection[str]) -
     """
     profiles = _profiles(drafts, ignition_files)
     _check_unique(drafts)
+    _check_ports(drafts)
     check_bonds(drafts.machines)
+    check_links(drafts.machines)
     taken = dict(_taken_addresses(settings))
     machines: list[Machine] = []
     for draft in drafts.machines:
         network = _network_of(draft, settings)
         if network is not None and draft.ip is not None:
             _check_address(draft, draft.ip, network, taken)
+            if (subnet := network.subnet_of(draft.ip)) is not None:
+                check_beside_pxe(draft, subnet)
         if drafts.complete and draft.profile is not None and draft.profile not in profiles:
             hint = draft.row.reading.suggest(draft.profile, profiles) or _known("profiles", profiles)
             draft.row.add("profile", f"no profile is called {draft.profile!r}", hint)
@@ -86,6 +91,21 @@ def _check_unique(drafts: Drafts) -> None:
             owner, where = macs[mac]
             message = f"{mac} is also a NIC of {_called(owner)} at {owner.row.place(where)}"
             draft.row.add(path, message, "a MAC belongs to one NIC: look at the label of each")
+
+
+def _check_ports(drafts: Drafts) -> None:
+    """A switch port takes one cable."""
+    seen: dict[str, tuple[MachineDraft, Path]] = {}
+    for draft in drafts.machines:
+        nics = ((("nic", nic.name, "port"), nic.port) for nic in draft.nics)
+        for path, port in ((("port",), draft.port), *nics):
+            if not port:
+                continue
+            first = seen.setdefault(" ".join(port.lower().split()), (draft, path))
+            if first != (draft, path):
+                owner, where = first
+                message = f"{port} is also the port of {_called(owner)} at {owner.row.place(where)}"
+                draft.row.add(path, message, "a port takes one cable: look where each one ends")
 
 
 def _macs_of(draft: MachineDraft) -> Iterator[tuple[str, Path]]:
@@ -162,5 +182,6 @@ def _machine(draft: MachineDraft, network: NetworkSettings | None) -> Machine | 
         arch=draft.arch,
         nics=draft.nics,
         bonds=draft.bonds,
+        port=draft.port,
         origin=draft.origin,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -22,9 +22,13 @@ from appliance.inventory.model import (
     BootPolicy,
     Inventory,
     KernelRef,
+    Layer3,
     Machine,
+    Netconf,
     Nic,
     Profile,
+    Route,
+    Tuning,
     Vlan,
 )
 from appliance.settings import Origin
@@ -94,8 +98,9 @@ def _machine_items(machine: Machine) -> Iterator[tuple[str, object]]:
     yield "serial", machine.serial
     yield "uuid", machine.uuid
     yield "arch", machine.arch
-    yield "nics", [[nic.name, nic.mac.text, _origin_out(nic.origin)] for nic in machine.nics]
+    yield "nics", [_nic_out(nic) for nic in machine.nics]
     yield "bonds", [_bond_out(bond) for bond in machine.bonds]
+    yield "port", machine.port or None
     yield "origin", _origin_out(machine.origin)
 
 
@@ -131,12 +136,35 @@ def _machine_in(raw: _Raw) -> Machine:
         arch=_maybe(raw.get("arch")),
         nics=tuple([_nic_in(*nic) for nic in raw.get("nics", ())]),
         bonds=tuple([_bond_in(bond) for bond in raw.get("bonds", ())]),
+        port=_text(raw.get("port", "")),
         origin=_origin_in(raw),
     )
 
 
-def _nic_in(name: str, mac: str, origin: list[Any] | None) -> Nic:
-    return Nic(_text(name), Mac.parse(mac), Origin(*origin) if origin else Origin(""))
+def _nic_out(nic: Nic) -> list[object]:
+    """Three values, and a fourth where there is more to it: most have none, and there are many."""
+    more = _given(
+        {
+            **_layer3_out(nic.layer3),
+            "mtu": nic.mtu,
+            "vlans": [_vlan_out(vlan) for vlan in nic.vlans],
+            "port": nic.port or None,
+        }.items()
+    )
+    return [nic.name, nic.mac.text, _origin_out(nic.origin), *([more] if more else [])]
+
+
+def _nic_in(name: str, mac: str, origin: list[Any] | None, more: _Raw | None = None) -> Nic:
+    raw = more or {}
+    return Nic(
+        _text(name),
+        Mac.parse(mac),
+        Origin(*origin) if origin else Origin(""),
+        _layer3_in(raw),
+        _number(raw.get("mtu")),
+        tuple(_vlan_in(vlan) for vlan in raw.get("vlans", ())),
+        _text(raw.get("port", "")),
+    )
 
 
 def _bond_out(bond: Bond) -> _Raw:
@@ -146,40 +174,67 @@ def _bond_out(bond: Bond) -> _Raw:
             "members": list(bond.members),
             "mode": bond.mode,
             "vlans": [_vlan_out(vlan) for vlan in bond.vlans],
+            **_layer3_out(bond.layer3),
+            "mtu": bond.mtu,
+            "lacp_rate": bond.lacp_rate,
+            "hash_policy": bond.hash_policy,
+            "min_links": bond.min_links,
+            "primary": bond.primary,
+            "mac": bond.mac.text if bond.mac else None,
             "origin": _origin_out(bond.origin),
         }.items()
     )
 
 
 def _bond_in(raw: _Raw) -> Bond:
-    vlans = tuple(_vlan_in(vlan) for vlan in raw.get("vlans", ()))
     return Bond(
-        _text(raw["name"]), _texts(raw.get("members", [])), _text(raw["mode"]), vlans, _origin_in(raw)
+        _text(raw["name"]),
+        _texts(raw.get("members", [])),
+        _text(raw["mode"]),
+        tuple(_vlan_in(vlan) for vlan in raw.get("vlans", ())),
+        _origin_in(raw),
+        _layer3_in(raw),
+        _number(raw.get("mtu")),
+        _maybe(raw.get("lacp_rate")),
+        _maybe(raw.get("hash_policy")),
+        _number(raw.get("min_links")),
+        _maybe(raw.get("primary")),
+        Mac.parse(raw["mac"]) if "mac" in raw else None,
     )
 
 
 def _vlan_out(vlan: Vlan) -> _Raw:
-    return _given(
-        {
-            "name": vlan.name,
-            "id": vlan.id,
-            "address": str(vlan.address) if vlan.address else None,
-            "gateway": str(vlan.gateway) if vlan.gateway else None,
-            "mtu": vlan.mtu,
-            "dns": [str(server) for server in vlan.dns],
-        }.items()
-    )
+    return _given({"name": vlan.name, "id": vlan.id, **_layer3_out(vlan.layer3), "mtu": vlan.mtu}.items())
 
 
 def _vlan_in(raw: _Raw) -> Vlan:
-    return Vlan(
-        name=_text(raw["name"]),
-        id=int(raw["id"]),
-        address=IPv4Interface(raw["address"]) if "address" in raw else None,
-        gateway=IPv4Address(raw["gateway"]) if "gateway" in raw else None,
-        mtu=int(raw["mtu"]) if "mtu" in raw else None,
-        dns=tuple(IPv4Address(server) for server in raw.get("dns", ())),
+    return Vlan(_text(raw["name"]), int(raw["id"]), _layer3_in(raw), _number(raw.get("mtu")))
+
+
+def _layer3_out(layer3: Layer3) -> _Raw:
+    return {
+        "address": str(layer3.address) if layer3.address else None,
+        "gateway": str(layer3.gateway) if layer3.gateway else None,
+        "dns": [str(server) for server in layer3.dns],
+        "search": list(layer3.search),
+        "routes": [[str(r.to), str(r.via), r.metric] for r in layer3.routes],
+    }
+
+
+def _layer3_in(raw: _Raw) -> Layer3:
+    return Layer3(
+        IPv4Interface(raw["address"]) if "address" in raw else None,
+        IPv4Address(raw["gateway"]) if "gateway" in raw else None,
+        tuple(IPv4Address(server) for server in raw.get("dns", ())),
+        _texts(raw.get("search", [])),
+        tuple(Route(IPv4Network(to), IPv4Address(via), metric) for to, via, metric in raw.get("routes", ())),
     )
+
+
+def _number(value: object) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise TypeError(f"{value!r} is not a number")
 
 
 def _profile_out(profile: Profile) -> _Raw:
@@ -194,6 +249,9 @@ def _profile_out(profile: Profile) -> _Raw:
             "args": list(profile.args),
             "ignition": profile.ignition,
             "boot": profile.boot.value,
+            "netconf": profile.netconf.value if profile.netconf else None,
+            "tuning": profile.tuning.value if profile.tuning else None,
+            "call_home": None if profile.call_home else False,
             "origin": _origin_out(profile.origin),
         }.items()
     )
@@ -213,5 +271,8 @@ def _profile_in(raw: _Raw) -> Profile:
         args=_texts(raw.get("args", [])),
         ignition=_maybe(raw.get("ignition")),
         boot=BootPolicy(raw["boot"]),
+        netconf=Netconf(raw["netconf"]) if "netconf" in raw else None,
+        tuning=Tuning(raw["tuning"]) if "tuning" in raw else None,
+        call_home=bool(raw.get("call_home", True)),
         origin=_origin_in(raw),
     )

@@ -37,6 +37,15 @@ def _vlan(text: str, name: str = "control") -> str:
     return f'[machine.a.bond.b0]\nmembers = ["eno2"]\nvlans = {{ {name} = {{ {text} }} }}\n'
 
 
+def _options(lines: str) -> str:
+    return f'[machine.a.bond.b0]\nmembers = ["eno2"]\n{lines}\n'
+
+
+def _member(lines: str) -> str:
+    """What stands at the table of eno3, of which b0 is made."""
+    return f'{lines}\n[machine.a.bond.b0]\nmembers = ["eno3"]\n'
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -93,10 +102,97 @@ def _vlan(text: str, name: str = "control") -> str:
             + 'id = 7\naddress = "10.0.0.2/24"\n',
             "f:19: machine.b.bond.b0.vlans.x.address: 10.0.0.2 is also an address on VLAN 7 at f:10",
         ),
+        (
+            _options('mode = "active-backup"\nlacp_rate = "fast"'),
+            (
+                "f:11: machine.a.bond.b0.lacp_rate: means nothing in mode active-backup: "
+                "only 802.3ad speaks LACP"
+            ),
+        ),
+        (
+            _options('mode = "balance-xor"\nmin_links = 1'),
+            (
+                "f:11: machine.a.bond.b0.min_links: means nothing in mode balance-xor: "
+                "only 802.3ad counts its links"
+            ),
+        ),
+        *(
+            (
+                _options(f'mode = "{mode}"\nhash_policy = "layer2"'),
+                (
+                    f"f:11: machine.a.bond.b0.hash_policy: means nothing in mode {mode}: "
+                    "it does not choose members by a hash"
+                ),
+            )
+            for mode in ("active-backup", "balance-rr", "balance-alb", "broadcast")
+        ),
+        *(
+            (
+                _options(f'mode = "{mode}"\nprimary = "eno2"'),
+                f"f:11: machine.a.bond.b0.primary: means nothing in mode {mode}: it prefers no member",
+            )
+            for mode in ("802.3ad", "balance-rr", "balance-xor", "broadcast")
+        ),
+        (
+            _options('mode = "active-backup"\nprimary = "eno3"'),
+            "f:11: machine.a.bond.b0.primary: eno3 is not a member of b0",
+        ),
+        (
+            _options("min_links = 2"),
+            "f:10: machine.a.bond.b0.min_links: 2 links of 1: it would never come up",
+        ),
+        (_options('lacp_rate = "quick"'), "f:10: machine.a.bond.b0.lacp_rate: 'quick' is not an LACP rate"),
+        (
+            _options('mac = "52:54:00:aa:00:03"'),
+            "f:10: machine.a.bond.b0.mac: 52:54:00:aa:00:03 is that of eno3 of a",
+        ),
+        (
+            _options('mac = "52:54:00:aa:00:01"'),
+            "f:10: machine.a.bond.b0.mac: 52:54:00:aa:00:01 is that of pxe of a",
+        ),
+        (
+            _options('mac = "52:54:00:aa:00:09"') + '[machine.a.bond.b1]\nmembers = ["eno3"]\n'
+            'mac = "52:54:00:aa:00:09"\n',
+            "f:13: machine.a.bond.b1.mac: 52:54:00:aa:00:09 is that of b0 of a",
+        ),
+        *(
+            (
+                _member(line),
+                f"f:8: machine.a.nic.eno3.{key}: eno3 is a member of b0, and carries nothing by itself",
+            )
+            for key, line in (
+                ("address", 'address = "10.0.0.2/24"'),
+                ("mtu", "mtu = 9000"),
+                ("vlans", "vlans = { x = { id = 5 } }"),
+                ("search", 'search = ["example.com"]'),
+            )
+        ),
     ],
 )
 def test_rule(text: str, expected: str) -> None:
     assert _problems(text) == [expected]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'mode = "802.3ad"\nlacp_rate = "slow"\nhash_policy = "layer2+3"\nmin_links = 1',
+        'mode = "active-backup"\nprimary = "eno2"',
+        'mode = "balance-tlb"\nprimary = "eno2"\nhash_policy = "layer3+4"',
+        'mode = "balance-alb"\nprimary = "eno2"',
+        'mode = "balance-xor"\nhash_policy = "encap2+3"',
+        'mac = "52:54:00:aa:00:02"',
+        'mac = "52:54:00:aa:00:09"',
+    ],
+)
+def test_options_that_the_mode_has(text: str) -> None:
+    assert _problems(_options(text)) == []
+
+
+def test_several_problems_of_a_member_stand_at_their_keys() -> None:
+    assert [
+        problem.split(": ")[1] for problem in _problems(_member('mtu = 9000\nport = "x"\nvlans = {}'))
+    ] == ["machine.a.nic.eno3.mtu"]
 
 
 def test_a_bond_that_can_be_made() -> None:

@@ -8,7 +8,9 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.inventory.model import Inventory, KernelRef
+from appliance.inventory.keyfiles import keyfiles
+from appliance.inventory.model import Bond, Inventory, KernelRef, Nic, Vlan
+from appliance.inventory.networkd import networkd_files
 from appliance.inventory.parse import Drafts
 from appliance.inventory.parse_csv import read_csv
 from appliance.inventory.parse_json import read_json
@@ -25,6 +27,7 @@ _NIC = {"e2": {"mac": "52:54:00:aa:00:02"}}
 _NAME = re.compile(r"(?!(?:[0-9]+[smhdw]?|ignore|infinite)$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 _SCRIPT = re.compile(r"[A-Za-z0-9._=,:/@+%?~!-]+")
+_DOMAIN = re.compile(r"(?=.{1,253}$)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
 
 
@@ -43,6 +46,14 @@ def _inside(inventory: Inventory | None) -> None:
         for bond in machine.bonds:
             names += [bond.name, *bond.members, *(vlan.name for vlan in bond.vlans)]
         assert all(_PLAIN.fullmatch(name) and len(name) < 16 for name in names)
+        carrying: list[Bond | Nic | Vlan] = [*machine.bonds, *machine.nics]
+        for link in (*carrying, *(vlan for bond in machine.bonds for vlan in bond.vlans)):
+            assert all(_DOMAIN.fullmatch(domain) for domain in link.layer3.search)
+        # What is rendered from it stays in its line and in its folder, or there would be a ValueError.
+        for file in (*networkd_files(machine), *keyfiles(machine)):
+            assert all(
+                re.fullmatch(r"\[[a-z0-9A-Z-]+\]|[A-Za-z0-9_-]+=\S.*|", x) for x in file.content.split("\n")
+            )
     for profile in inventory.profiles.values():
         assert _PLAIN.fullmatch(profile.name)
         assert profile.ignition is None or _FILE.fullmatch(profile.ignition)
@@ -79,7 +90,26 @@ def test_nics_and_bonds(nic: str, bond: str, vlan: str) -> None:
     _through({"machine": {"node1": _MACHINE | {"nic": nics, "bond": bonds}}})
 
 
-@given(STRINGS, st.sampled_from(["kernel", "image", "ignition", "boot"]), STRINGS, STRINGS)
+@given(
+    st.sampled_from(["nic", "bond", "vlan"]),
+    st.sampled_from(["address", "gateway", "mac", "primary", "hash_policy", "lacp_rate", "port", "mode"]),
+    STRINGS,
+    st.lists(STRINGS, max_size=2),
+)
+def test_what_a_machine_becomes(where: str, key: str, value: str, search: list[str]) -> None:
+    carried = {"address": "10.0.0.2/24", "search": search}
+    vlan = {"id": 5, **(carried if where == "vlan" else {}), **({key: value} if where == "vlan" else {})}
+    bond = {"members": ["e2"], "vlans": {"x": vlan}, **({**carried, key: value} if where == "bond" else {})}
+    nic = {"mac": "52:54:00:aa:00:03", **({**carried, key: value} if where == "nic" else {})}
+    _through({"machine": {"node1": _MACHINE | {"nic": {**_NIC, "e3": nic}, "bond": {"b": bond}}}})
+
+
+@given(
+    STRINGS,
+    st.sampled_from(["kernel", "image", "ignition", "boot", "netconf", "tuning", "call_home"]),
+    STRINGS,
+    STRINGS,
+)
 def test_profiles(name: str, key: str, value: str, arg: str) -> None:
     _through({"profile": {name: {key: value, "args": [arg]}}})
 

@@ -43,8 +43,9 @@ def test_the_spellings_of_one_table(text: str) -> None:
 
 
 def test_empty_cells_are_absent_and_own_keys_are_keys() -> None:
-    text = "name,mac,ip,serial,uuid,asset\nnode1,aa bb,172.0.1.21,S1,,\n"
-    assert _read(text)[0] == {"node1": {"macs": ["aa", "bb"], "ip": "172.0.1.21", "serial": "S1"}}
+    text = "name,mac,ip,serial,uuid,asset,port\nnode1,aa bb,172.0.1.21,S1,,,leaf1 Eth1\n"
+    own = {"macs": ["aa", "bb"], "ip": "172.0.1.21", "serial": "S1", "port": "leaf1 Eth1"}
+    assert _read(text)[0] == {"node1": own}
 
 
 def test_rows_may_be_short() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
 
@@ -13,9 +13,13 @@ from appliance.inventory.model import (
     BootPolicy,
     Inventory,
     KernelRef,
+    Layer3,
     Machine,
+    Netconf,
     Nic,
     Profile,
+    Route,
+    Tuning,
     Vlan,
 )
 from appliance.inventory.parse import Drafts
@@ -68,6 +72,9 @@ image    = "flatcar/stable@4593.2.5"
 args     = ["console=ttyS0", "ip=172.0.1.1::172.0.1.254:255.255.255.0::eno1:none"]
 ignition = "worker.bu"
 boot     = "always"
+netconf  = "none"
+tuning   = "performance"
+call_home = false
 [profile.own]
 kernel = "http://mirror.example.com:80/a/vmlinuz"
 initrd = ["/assets/a/initrd.img", "b/initrd.img"]
@@ -80,6 +87,7 @@ serial  = "S 1"
 uuid    = "4C4C4544-0000-1000-8000-000000000001"
 arch    = "x86_64"
 hostname = "alpha"
+port    = "leaf1 Ethernet1/1"
 [machine.Node1.nic.eno2]
 mac = "525400aa0002"
 [machine.Node1.nic.eno3]
@@ -87,8 +95,23 @@ mac = "52:54:00:aa:00:03"
 [machine.Node1.bond.bond0]
 members = ["eno2", "eno3"]
 mode    = "802.3ad"
-vlans   = { control = { id = 100, address = "10.0.100.21/24", gateway = "10.0.100.1" }, \
+vlans   = { control = { id = 100, address = "10.0.100.21/24", gateway = "10.0.100.1", \
+search = ["cluster.example.com"], routes = [{ to = "10.64.0.0/12", via = "10.0.100.2" }, \
+{ to = "10.9.9.9/32", via = "10.0.100.3", metric = 70 }] }, \
 storage = { id = 200, address = "10.0.200.21/24", mtu = 9000, dns = ["10.0.200.1"] } }
+mtu = 9000
+lacp_rate = "slow"
+hash_policy = "encap3+4"
+min_links = 2
+mac = "525400aa0002"
+address = "10.0.30.21/24"
+[machine.Node1.nic.eno4]
+mac = "525400aa0005"
+port = " leaf1 Ethernet1/7 "
+address = "10.0.40.21/24"
+dns = ["10.0.40.1"]
+mtu = 9000
+vlans = { far = { id = 7 } }
 """
 
 
@@ -108,16 +131,47 @@ def test_a_whole_inventory() -> None:
             serial="S 1",
             uuid="4c4c4544-0000-1000-8000-000000000001",
             arch="amd64",
-            nics=(Nic("eno2", Mac("52:54:00:aa:00:02")), Nic("eno3", Mac("52:54:00:aa:00:03"))),
-            bonds=(Bond("bond0", ("eno2", "eno3"), "802.3ad", (vlan_100, vlan_200)),),
+            nics=(
+                Nic("eno2", Mac("52:54:00:aa:00:02")),
+                Nic("eno3", Mac("52:54:00:aa:00:03")),
+                Nic(
+                    "eno4",
+                    Mac("52:54:00:aa:00:05"),
+                    layer3=Layer3(IPv4Interface("10.0.40.21/24"), dns=(IPv4Address("10.0.40.1"),)),
+                    mtu=9000,
+                    vlans=(Vlan("far", 7),),
+                    port="leaf1 Ethernet1/7",
+                ),
+            ),
+            bonds=(
+                Bond(
+                    "bond0",
+                    ("eno2", "eno3"),
+                    "802.3ad",
+                    (vlan_100, vlan_200),
+                    layer3=Layer3(IPv4Interface("10.0.30.21/24")),
+                    mtu=9000,
+                    lacp_rate="slow",
+                    hash_policy="encap3+4",
+                    min_links=2,
+                    mac=Mac("52:54:00:aa:00:02"),
+                ),
+            ),
+            port="leaf1 Ethernet1/1",
         ),
     )
-    assert (vlan_100.id, str(vlan_100.address), str(vlan_100.gateway)) == (
-        100,
-        "10.0.100.21/24",
-        "10.0.100.1",
+    control = Layer3(
+        IPv4Interface("10.0.100.21/24"),
+        IPv4Address("10.0.100.1"),
+        search=("cluster.example.com",),
+        routes=(
+            Route(IPv4Network("10.64.0.0/12"), IPv4Address("10.0.100.2")),
+            Route(IPv4Network("10.9.9.9/32"), IPv4Address("10.0.100.3"), 70),
+        ),
     )
-    assert vlan_200 == Vlan("storage", 200, vlan_200.address, None, 9000, (IPv4Address("10.0.200.1"),))
+    assert vlan_100 == Vlan("control", 100, control)
+    storage = Layer3(IPv4Interface("10.0.200.21/24"), dns=(IPv4Address("10.0.200.1"),))
+    assert vlan_200 == Vlan("storage", 200, storage, 9000)
     assert dict(inventory.profiles) == {
         "own": Profile(
             "own",
@@ -129,10 +183,13 @@ def test_a_whole_inventory() -> None:
             ("console=ttyS0", "ip=172.0.1.1::172.0.1.254:255.255.255.0::eno1:none"),
             "worker.bu",
             BootPolicy.ALWAYS,
+            Netconf.NONE,
+            Tuning.PERFORMANCE,
+            call_home=False,
         ),
     }
-    assert str(inventory.machines[0].origin) == "a.toml:9"
-    assert str(inventory.machines[0].nics[1].origin) == "a.toml:20"
+    assert str(inventory.machines[0].origin) == "a.toml:12"
+    assert str(inventory.machines[0].nics[1].origin) == "a.toml:24"
 
 
 def test_the_formats_say_the_same() -> None:

@@ -31,15 +31,23 @@ _GOOD = """\
 [profile.worker]
 image = "flatcar/stable"
 args = ["console=ttyS0"]
+netconf = "networkd"
+tuning = "performance"
+call_home = true
 [machine.node1]
 mac = "52:54:00:aa:00:01"
 ip = "172.0.1.21"
 labels = { rack = "r1" }
 [machine.node1.nic.eno2]
 mac = "5254.00aa.0002"
+port = "leaf1 Ethernet1/7"
 [machine.node1.bond.bond0]
 members = ["eno2"]
-vlans = { control = { id = 100, address = "10.0.100.21/24" } }
+lacp_rate = "slow"
+min_links = 1
+address = "10.0.30.21/24"
+vlans = { control = { id = 100, address = "10.0.100.21/24", search = ["cluster.example.com"] } }
+routes = [{ to = "10.64.0.0/12", via = "10.0.30.1" }]
 """
 
 
@@ -55,6 +63,11 @@ def test_schema_takes_what_the_parser_takes() -> None:
         ("mac = ", "mca = "),
         ("id = 100", "id = 5000"),
         ("flatcar/stable", "flatcar"),
+        ('"networkd"', '"netplan"'),
+        ("call_home = true", 'call_home = "true"'),
+        ('"slow"', '"slower"'),
+        ("cluster.example.com", "cluster..example.com"),
+        ('via = "10.0.30.1"', "metric = 7"),
         ("console=ttyS0", "console=${x}"),
         ("machine.node1]", 'machine."node 1"]'),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
 from hypothesis import given
@@ -17,9 +17,13 @@ from appliance.inventory.model import (
     BootPolicy,
     Inventory,
     KernelRef,
+    Layer3,
     Machine,
+    Netconf,
     Nic,
     Profile,
+    Route,
+    Tuning,
     Vlan,
 )
 from appliance.inventory.serialize import dump_inventory, restore_inventory
@@ -35,23 +39,37 @@ _ORIGINS = st.builds(Origin, _WORDS, st.integers(0, 99))
 _ADDRESSES = st.integers(0, 2**32 - 1).map(IPv4Address)
 _INTERFACES = st.tuples(_ADDRESSES, st.integers(0, 32)).map(lambda pair: IPv4Interface(pair))
 _MTUS = st.none() | st.integers(576, 9216)
-_NICS = st.builds(Nic, _WORDS, _MACS, _ORIGINS)
-_VLANS = st.builds(
-    Vlan,
-    _WORDS,
-    st.integers(1, 4094),
+_ROUTES = st.builds(
+    Route,
+    st.integers(0, 2**16 - 1).map(lambda n: IPv4Network((n << 16, 16))),
+    _ADDRESSES,
+    st.none() | st.integers(1, 65535),
+)
+_CARRIED = st.builds(
+    Layer3,
     st.none() | _INTERFACES,
     st.none() | _ADDRESSES,
-    _MTUS,
     st.lists(_ADDRESSES, max_size=2).map(tuple),
+    st.lists(_WORDS, max_size=2).map(tuple),
+    st.lists(_ROUTES, max_size=2).map(tuple),
 )
+_VLANS = st.builds(Vlan, _WORDS, st.integers(1, 4094), _CARRIED, _MTUS)
+_SOME_VLANS = st.lists(_VLANS, max_size=2).map(tuple)
+_NICS = st.builds(Nic, _WORDS, _MACS, _ORIGINS, _CARRIED, _MTUS, _SOME_VLANS, st.text(max_size=4))
 _BONDS = st.builds(
     Bond,
     _WORDS,
     st.lists(_WORDS, max_size=2).map(tuple),
     _WORDS,
-    st.lists(_VLANS, max_size=2).map(tuple),
+    _SOME_VLANS,
     _ORIGINS,
+    _CARRIED,
+    _MTUS,
+    st.none() | _WORDS,
+    st.none() | _WORDS,
+    st.none() | st.integers(1, 16),
+    st.none() | _WORDS,
+    st.none() | _MACS,
 )
 _MACHINES = st.builds(
     Machine,
@@ -67,6 +85,7 @@ _MACHINES = st.builds(
     arch=st.none() | st.sampled_from(["amd64", "arm64"]),
     nics=st.lists(_NICS, max_size=2).map(tuple),
     bonds=st.lists(_BONDS, max_size=2).map(tuple),
+    port=st.text(max_size=4),
     origin=_ORIGINS,
 )
 _PROFILES = st.builds(
@@ -78,6 +97,9 @@ _PROFILES = st.builds(
     args=st.lists(_WORDS, max_size=2).map(tuple),
     ignition=st.none() | _WORDS,
     boot=st.sampled_from(BootPolicy),
+    netconf=st.none() | st.sampled_from(Netconf),
+    tuning=st.none() | st.sampled_from(Tuning),
+    call_home=st.booleans(),
     origin=_ORIGINS,
 )
 _INVENTORIES = st.builds(
