@@ -2,7 +2,8 @@
 
 Only what groups name is read: profiles, and the files that those name. A file that is being rewritten in
 place, or was left half-written, keeps its previous version in force until it is whole; Matchbox serves the
-wrong group meanwhile (measured: one request in four under constant writes).
+wrong group meanwhile (measured: one request in four under constant writes). A file is whole when it was left
+alone for a moment, for longer when it was rewritten in place, and did not change while it was read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import posixpath
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,12 @@ from appliance.matchbox.snapshot import FOLDERS, Document, Snapshot, Unusable, p
 MAX_JSON: Final = 1 << 20  # octets of one group or profile
 MAX_DOCUMENT: Final = 4 << 20  # of one template or Ignition file
 MAX_GROUPS: Final = 200_000
+# How long a file has to look the same before it is read, by our own clock: the kernel shows the size of a
+# file that is being truncated before its new time (measured with ext4). Longer for one that is rewritten in
+# place: its writer may be slow, and there is a version of it to go on with.
+_QUIET: Final = 0.03  # seconds; more than two ticks of the clock that stamps files (10 ms with HZ=100)
+_SETTLED: Final = 0.5  # seconds
+_LOOKS: Final = 4  # at most: groups name profiles, those name documents, and then everything was seen before
 _EFFORT: Final = 20  # looking for changes takes at most one part in so many of our time
 
 _Signature = tuple[int, int, int, int]
@@ -47,11 +55,19 @@ class DataDirectory:
 
         Mistakes never raise: they are the snapshot's `problems`.
         """
-        problems: list[Problem] = []
-        groups = [group for file in self._group_files(problems) if (group := self._groups.get(file))]
-        profiles = self._named_profiles(groups, problems)
-        documents = self._named_documents(profiles, problems)
-        for shelf in (self._groups, self._profiles, self._documents):
+        shelves: tuple[_Shelf[Group] | _Shelf[Profile] | _Shelf[Document], ...]
+        shelves = (self._groups, self._profiles, self._documents)
+        for look in range(_LOOKS):
+            for shelf in shelves:
+                shelf.begin(patient=look == 0)
+            problems: list[Problem] = []
+            groups = [group for file in self._group_files(problems) if (group := self._groups.get(file))]
+            profiles = self._named_profiles(groups, problems)
+            documents = self._named_documents(profiles, problems)
+            if look == _LOOKS - 1 or not any(shelf.waits for shelf in shelves):
+                break
+            time.sleep(_QUIET)
+        for shelf in shelves:
             problems.extend(shelf.sweep())
         parts = (groups, profiles, documents, problems)
         if parts != self._parts:
@@ -65,7 +81,7 @@ class DataDirectory:
             with os.scandir(self._directory / "groups") as entries:
                 names = sorted(entry.name for entry in entries if entry.name.endswith(".json"))
         except (FileNotFoundError, NotADirectoryError):
-            return []
+            names = []
         except OSError as error:
             problems.append(
                 Problem("groups", 0, "", f"cannot be read, so it stays as it was: {error.strerror}")
@@ -75,7 +91,7 @@ class DataDirectory:
             problems.append(
                 Problem("groups", 0, "", f"only the first {MAX_GROUPS} of {len(names)} files are read")
             )
-        return [f"groups/{name}" for name in names[:MAX_GROUPS]]
+        return self._groups.without_gaps([f"groups/{name}" for name in names[:MAX_GROUPS]])
 
     def _named_profiles(self, groups: list[Group], problems: list[Problem]) -> dict[str, Profile]:
         found: dict[str, Profile] = {}
@@ -147,25 +163,47 @@ class _Shelf(Generic[_T]):
         self._limit = limit
         self._parse = parse
         self._kept: dict[str, _Kept[_T]] = {}
-        self._unsettled: dict[str, _Signature] = {}
+        self._seen: dict[str, tuple[_Signature, float]] = {}  # what looks new, and since when so
         self._asked: set[str] = set()
+        self._patient = False
+        self.waits = False  # another look, a moment later, will know more
+
+    def begin(self, *, patient: bool) -> None:
+        """Start a look; a `patient` one does not believe yet that a file is gone."""
+        self._patient, self.waits = patient, False
+        self._asked = set()
+
+    def without_gaps(self, files: list[str]) -> list[str]:
+        """`files` as listed. One that is gone may be about to come back: editors put a new one there."""
+        gone = self._kept.keys() - set(files) if self._patient else ()
+        self.waits |= bool(gone)
+        return files
 
     def get(self, file: str) -> _T | None:
         """The value of `file` (relative to the root), or None when it is absent or was never usable."""
         self._asked.add(file)
         kept = self._kept.get(file)
         signature = _signature(f"{self._root}/{file}")
+        before = kept.value if kept is not None else None
         if signature is None:
+            if kept is not None and self._patient:
+                self.waits = True
+                return before
             self._kept.pop(file, None)
             return None
-        if kept is not None:
-            if kept.signature == signature:
-                return kept.value
-            if _same_inode(kept.signature, signature) and self._unsettled.get(file) != signature:
-                self._unsettled[file] = signature  # rewritten in place: it must look the same twice
-                return kept.value
-        self._unsettled.pop(file, None)
-        self._kept[file] = now = self._read(file, signature, kept)
+        if kept is not None and kept.signature == signature:
+            return before
+        in_place = kept is not None and _same_inode(kept.signature, signature)
+        at = time.monotonic()
+        seen, since = self._seen.get(file, (signature, at))
+        whole = seen == signature and at - since >= (_SETTLED if in_place else _QUIET)
+        now = self._read(file, signature, before) if whole else None
+        if now is None:
+            self._seen[file] = signature, since if seen == signature else at
+            self.waits |= not in_place
+            return before
+        self._seen.pop(file, None)
+        self._kept[file] = now
         return now.value
 
     def complained(self, file: str) -> str:
@@ -181,16 +219,20 @@ class _Shelf(Generic[_T]):
         """Forget what was not asked for since the last sweep, and give the problems of the rest."""
         for file in self._kept.keys() - self._asked:
             del self._kept[file]
-        self._unsettled = {file: seen for file, seen in self._unsettled.items() if file in self._asked}
-        self._asked = set()
+        self._seen = {file: seen for file, seen in self._seen.items() if file in self._asked}
         for kept in self._kept.values():
             if kept.problem is not None:
                 yield kept.problem
 
-    def _read(self, file: str, signature: _Signature, before: _Kept[_T] | None) -> _Kept[_T]:
-        previous = before.value if before is not None else None
+    def _read(self, file: str, signature: _Signature, previous: _T | None) -> _Kept[_T] | None:
+        """What `file` says; None when it was written to meanwhile."""
         try:
-            value = self._parse(file, _content(self._root, file, self._limit))
+            content, then = _content(self._root, file, self._limit)
+            if then != signature[:3]:
+                return None
+            if len(content) > self._limit:
+                raise DataError(f"larger than {self._limit} bytes")
+            value = self._parse(file, content)
         except DataError as error:
             problem = problem_of(file, error)
         except OutOfBounds as error:
@@ -210,13 +252,13 @@ def _document(file: str, raw: bytes) -> Document:
     return read_document(folder, name, raw)
 
 
-def _content(root: Path, file: str, limit: int) -> bytes:
+def _content(root: Path, file: str, limit: int) -> tuple[bytes, tuple[int, int, int]]:
+    """The file, of which no more than one octet above the limit, and how it looked when that was read."""
     fd = open_beneath(root, file)
     with os.fdopen(fd, "rb") as stream:
         content = stream.read(limit + 1)
-    if len(content) > limit:
-        raise DataError(f"larger than {limit} bytes")
-    return content
+        found = os.fstat(stream.fileno())
+    return content, (found.st_mtime_ns, found.st_size, found.st_ctime_ns)
 
 
 def _signature(path: str) -> _Signature | None:

@@ -72,6 +72,8 @@ def _at(value: object, key: object) -> object:
 def _slice(arguments: Arguments) -> object:
     value = arguments[0]
     if isinstance(value, str):
+        if len(arguments) == 4:
+            raise ValueError("cannot 3-index slice a string")
         octets = value.encode("utf-8", "surrogateescape")
         low, high = _bounds(arguments[1:], len(octets))
         return octets[low:high].decode("utf-8", "surrogateescape")
@@ -83,9 +85,10 @@ def _slice(arguments: Arguments) -> object:
 
 def _bounds(keys: Arguments, length: int) -> tuple[int, int]:
     places = [_position(key, length, inclusive=True) for key in keys]
-    low, high = (*places, 0)[0] if places else 0, places[1] if len(places) > 1 else length
-    if low > high:
-        raise ValueError(f"invalid slice index: {low} > {high}")
+    low, high, capacity = (*places, *(0, length, length)[len(places) :])
+    for lower, upper in ((low, high), (high, capacity)):
+        if lower > upper:
+            raise ValueError(f"invalid slice index: {lower} > {upper}")
     return low, high
 
 
@@ -164,7 +167,7 @@ _TABLE: Final[Mapping[str, tuple[int, int, Callable[[Arguments], object]]]] = {
     "print": (0, _MANY, sprint),
     "printf": (1, _MANY, _printf),
     "println": (0, _MANY, sprintln),
-    "slice": (1, 3, _slice),
+    "slice": (1, 4, _slice),
     "urlquery": (0, _MANY, _urlquery),
 }
 BUILT_INS: Final = frozenset(_TABLE)

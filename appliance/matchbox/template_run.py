@@ -188,7 +188,7 @@ class _Run:
         value: object = _NOTHING
         for command in pipe.commands:
             value = self._command(command, dot, value)
-        for name in pipe.variables[:1]:
+        for name in pipe.variables:  # a range sets both to what it ranges over, before its first turn
             if pipe.assigns:
                 self._assign(name, value)
             else:

@@ -98,10 +98,10 @@ def equal(left: object, right: object) -> bool:
     Raises:
         ValueError: their types cannot be compared.
     """
-    if isinstance(left, list | Mapping) or isinstance(right, list | Mapping):
-        raise ValueError("non-comparable type")
     if left is None or right is None:
         return left is right
+    if isinstance(left, list | Mapping) or isinstance(right, list | Mapping):
+        raise ValueError("non-comparable type")
     if type(left) is not type(right):
         raise ValueError("incompatible types for comparison")
     return left == right

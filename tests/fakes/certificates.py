@@ -30,6 +30,16 @@ class Authority:
         _openssl(*request)
         return cert, key
 
+    def expired(self, host: str) -> tuple[Path, Path]:
+        """As `server`, for one name, over since yesterday."""
+        stem = self.cert.with_name(f"expired-{host}")
+        cert, key, asked = (stem.with_name(f"{stem.name}.{end}") for end in ("crt", "key", "csr"))
+        request: list[str | Path] = ["req", "-new", "-out", asked, "-keyout", key, "-subj", f"/CN={host}"]
+        _openssl(*request, *NEW_KEY[:-2], "-addext", f"subjectAltName={_kind(host)}:{host}")
+        sign: list[str | Path] = ["x509", "-req", "-in", asked, "-CA", self.cert, "-CAkey", self.key]
+        _openssl(*sign, "-days", "-1", "-copy_extensions", "copy", "-out", cert)
+        return cert, key
+
 
 def authority(folder: Path) -> Authority:
     """A new authority, whose files and whose servers' files lie in `folder`."""

@@ -8,15 +8,17 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
 
 from appliance.matchbox.assets import AssetRoot
+from appliance.matchbox.methods import Connection
 from appliance.matchbox.model import MachineBoot
-from appliance.matchbox.request import RequestRecord, Resolve
+from appliance.matchbox.request import RequestRecord, Resolve, Tell
 from appliance.matchbox.server import Endpoint, hide_server
-from appliance.matchbox.store import DataDirectory
+from appliance.matchbox.store import DataDirectory, follow
 
 DEADLINE = 20.0
 
@@ -58,12 +60,15 @@ def serving(
     roots: Sequence[AssetRoot] = (),
     machines: Iterable[MachineBoot] = (),
     resolve: Resolve | None = None,
+    tell: Tell | None = None,
+    follow_every: float | None = None,
 ) -> Iterator[Served]:
-    """Run the endpoint over a data directory until the block ends."""
+    """Run the endpoint over a data directory until the block ends; `follow_every`: seconds between looks."""
     records: list[RequestRecord] = []
-    endpoint = Endpoint(roots=roots, observer=records.append, resolve=resolve)
-    if data is not None:
-        endpoint.use_snapshot(DataDirectory(data).refresh())
+    endpoint = Endpoint(roots=roots, observer=records.append, resolve=resolve, tell=tell)
+    directory = DataDirectory(data) if data is not None else None
+    if directory is not None:
+        endpoint.use_snapshot(directory.refresh())
     endpoint.use_machines(machines)
     loop = asyncio.new_event_loop()
     ports: list[int] = []
@@ -76,13 +81,16 @@ def serving(
         app.on_response_prepare.append(hide_server)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        server = site._server
-        assert isinstance(server, asyncio.Server)
+        assert runner.server is not None
+        server = await loop.create_server(partial(Connection, runner.server), "127.0.0.1", 0)
         ports.append(int(server.sockets[0].getsockname()[1]))
         ready.set()
+        if directory is not None and follow_every is not None:
+            following = asyncio.create_task(follow(directory, endpoint.use_snapshot, follow_every))
+            await stop.wait()
+            following.cancel()
         await stop.wait()
+        server.close()
         await runner.cleanup()
 
     thread = threading.Thread(target=loop.run_until_complete, args=(main(),), daemon=True)
@@ -104,6 +112,7 @@ def ask(
     method: str = "GET",
     headers: Mapping[str, str] | None = None,
     body: str = "",
+    host: str = "127.0.0.1",
 ) -> Reply:
     """One request on one connection; nothing in `target` is normalised on the way."""
     raw = target if isinstance(target, bytes) else target.encode("latin-1")
@@ -112,7 +121,7 @@ def ask(
     if body:
         lines.append(f"Content-Length: {len(body)}")
     head = b" ".join((method.encode(), raw, b"HTTP/1.1\r\n"))
-    with socket.create_connection(("127.0.0.1", port), DEADLINE) as link:
+    with socket.create_connection((host, port), DEADLINE) as link:
         link.sendall(head + "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n" + body.encode())
         received = bytearray()
         while chunk := link.recv(65536):

@@ -8,7 +8,8 @@ from appliance.matchbox.handoff import boot_url
 from appliance.matchbox.labels import parse_query
 from appliance.matchbox.model import Boot
 from appliance.matchbox.render import grub_script, ipxe_script, local_boot_script, metadata_text, variables
-from appliance.settings import MatchboxSettings
+
+AGAIN = ["echo Starting again, from the disk", "sleep 3", "reboot || exit 1"]
 
 
 def test_ipxe_script() -> None:
@@ -26,13 +27,22 @@ def test_grub_quotes_files_and_not_arguments() -> None:
 @pytest.mark.parametrize(
     ("uefi", "lines"),
     [
-        (True, ["exit 1"]),
+        (True, AGAIN),
         (False, ["sanboot --no-describe --drive 0x80 || exit 1"]),
-        (None, ["iseq ${platform} efi && exit 1 ||", "sanboot --no-describe --drive 0x80 || exit 1"]),
+        (
+            None,
+            [
+                "iseq ${platform} efi && goto efi ||",
+                "sanboot --no-describe --drive 0x80 || exit 1",
+                ":efi",
+                *AGAIN,
+            ],
+        ),
     ],
 )
 def test_local_boot(uefi: bool | None, lines: list[str]) -> None:
-    assert local_boot_script(uefi).splitlines() == ["#!ipxe", "echo Booting from the local disk", *lines]
+    head = ["#!ipxe", "echo Booting from the local disk", "set to-disk 1"]
+    assert local_boot_script(uefi).splitlines() == [*head, *lines]
 
 
 def test_selectors_cover_metadata_and_the_request_covers_both() -> None:
@@ -58,13 +68,5 @@ def test_metadata_lines() -> None:
     assert metadata_text(values) == "M_A=b\nM_DEEP_N=1\nN=1e+06\nS=a b\nT=true\nß=é\n"
 
 
-@pytest.mark.parametrize(
-    ("endpoint", "url"),
-    [
-        ("builtin", "http://172.0.1.1:8080/boot.ipxe"),
-        ("http://matchbox.example.com:8080", "http://matchbox.example.com:8080/boot.ipxe"),
-        ("http://matchbox.example.com/rack/", "http://matchbox.example.com/rack/boot.ipxe"),
-    ],
-)
-def test_hand_off(endpoint: str, url: str) -> None:
-    assert boot_url(MatchboxSettings(endpoint), IPv4Address("172.0.1.1"), 8080) == url
+def test_the_second_dhcp_answer_names_our_script_whoever_the_endpoint_is() -> None:
+    assert boot_url(IPv4Address("172.0.1.1"), 8080) == "http://172.0.1.1:8080/boot.ipxe"

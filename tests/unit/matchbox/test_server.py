@@ -19,12 +19,13 @@ from tests.fakes.matchbox_endpoint import Served, ask, serving
 
 MAC = Mac.parse("52:54:00:aa:00:01")
 SECRET = b"top-secret-content"
+IGNITION = b'{"ignition":{"version":"3.4.0"}}'
 MACHINE = MachineBoot(
     "node1",
     (MAC, Mac.parse("52:54:00:aa:00:02")),
     Profile("worker", boot=Boot("/assets/k", ("/assets/i",), ("a=1",))),
     {"rack": "r1"},
-    b'{"ignition":{"version":"3.4.0"}}',
+    lambda _token: IGNITION,
 )
 
 
@@ -85,7 +86,7 @@ def test_a_machine_of_the_inventory(served: Served) -> None:
     )
     assert record.labels == {"mac": str(MAC)}
     assert record.sent == len(script.body)
-    assert ask(served.port, "/ignition?mac=52:54:00:aa:00:02").body == MACHINE.ignition
+    assert ask(served.port, "/ignition?mac=52:54:00:aa:00:02").body == IGNITION
     metadata = ask(served.port, f"/metadata?mac={MAC}").body
     assert b"RACK=r1\n" in metadata
     assert f"MAC={MAC}\n".encode() in metadata
@@ -116,8 +117,11 @@ def test_resolve_decides_before_groups(room: Path) -> None:
         assert ask(running.port, f"/ignition?mac={MAC}").status == 200
         assert ask(running.port, "/ignition?mac=52:54:00:aa:00:99").status == 404
         assert running.records[-1].reason == "not armed"
-        assert ask(running.port, "/boot.ipxe").status == 200
-    assert [request.machine for request in asked] == ["node1", "node1", None]
+    assert [(request.kind, request.machine) for request in asked] == [
+        (RequestKind.SCRIPT, "node1"),
+        (RequestKind.IGNITION, "node1"),
+        (RequestKind.IGNITION, None),
+    ]
 
 
 def test_machines_and_data_can_be_replaced_while_serving(room: Path) -> None:
