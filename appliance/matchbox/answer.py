@@ -24,7 +24,16 @@ from appliance.matchbox.render import (
     metadata_text,
     variables,
 )
-from appliance.matchbox.request import BootRequest, Deny, Instead, LocalBoot, RequestKind, Resolve
+from appliance.matchbox.request import (
+    BootRequest,
+    Deny,
+    Instead,
+    LocalBoot,
+    RequestKind,
+    Resolve,
+    Script,
+    SignatureForm,
+)
 from appliance.matchbox.select import Nobody, Rack, choose
 from appliance.matchbox.snapshot import Raw, Snapshot, Unusable
 from appliance.matchbox.sniff import sniff
@@ -57,6 +66,7 @@ class Answer:
     group: str | None = None
     reason: str | None = None
     kernel: str | None = None  # what a boot script names
+    to: str = ""  # what it sends the machine to instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +84,50 @@ def kind_of(path: str) -> RequestKind:
     return _PATHS.get(path, RequestKind.UNKNOWN)
 
 
+def signature_path(path: str) -> tuple[str, SignatureForm] | None:
+    """The path whose answer `path` asks a signature of, and in which form; None when it asks for none."""
+    plain, _, suffix = path.rpartition(".")
+    if suffix not in set(SignatureForm) or plain == "/" or plain not in _PATHS:
+        return None
+    return plain, SignatureForm(suffix)
+
+
 def not_found(reason: str) -> Answer:
     """Matchbox's only error."""
     return Answer(404, NOT_FOUND, reason=reason)
 
 
-def answer(world: World, kind: RequestKind, query: Query, client: str, resolve: Resolve | None) -> Answer:
-    """Decide. `resolve` may send a machine to its disk or refuse it before groups are looked at."""
+def answer(
+    world: World,
+    kind: RequestKind,
+    query: Query,
+    client: str,
+    resolve: Resolve | None,
+    *,
+    signature: bool = False,
+    boots: bool = False,
+) -> Answer:
+    """Decide. `resolve` may send a machine to its disk or refuse it before groups are looked at.
+
+    For a `signature` too the answer is the document: what it is made over.
+    """
     match kind:
         case RequestKind.HOME:
             return Answer(200, HOME.encode())
-        case RequestKind.CHAIN:
-            return Answer(200, BOOT_SCRIPT.encode())
         case RequestKind.UNKNOWN | RequestKind.ASSET:
             return not_found("no such path")
     machine = world.rack.find(query.labels)
     name = machine.name if machine else None
-    override = resolve(BootRequest(kind, client, query.labels, name)) if resolve else None
+    override = resolve(BootRequest(kind, client, query.labels, name, signature, boots)) if resolve else None
     match override:
         case Deny(reason):
             return Answer(404, NOT_FOUND, machine=name, reason=reason)
-        case LocalBoot(uefi) if kind is RequestKind.SCRIPT:
-            return Answer(200, local_boot_script(uefi).encode(), machine=name)
+        case LocalBoot(uefi) if kind in {RequestKind.SCRIPT, RequestKind.CHAIN}:
+            return Answer(200, local_boot_script(uefi).encode(), machine=name, to="disk")
+        case Script(text, to, reason):
+            return Answer(200, text.encode(), machine=name, reason=reason or None, to=to)
+    if kind is RequestKind.CHAIN:
+        return Answer(200, BOOT_SCRIPT.encode())
     chosen = choose(query, world.rack, world.snapshot.index)
     if isinstance(chosen, Nobody):
         return Answer(404, NOT_FOUND, machine=name, reason=chosen.reason)
@@ -108,7 +140,8 @@ def answer(world: World, kind: RequestKind, query: Query, client: str, resolve: 
     except _NotThere as error:
         return Answer(404, NOT_FOUND, machine=name, group=group, reason=error.reason)
     ranged = kind in {RequestKind.GENERIC, RequestKind.CLOUD}
-    return Answer(status, body, content_type, ranged, name, group, kernel=kernel)
+    why = override.reason if isinstance(override, Instead) else ""
+    return Answer(status, body, content_type, ranged, name, group, why or None, kernel)
 
 
 def _kernel(snapshot: Snapshot, kind: RequestKind, chosen: MachineBoot | Group) -> str | None:
@@ -163,7 +196,10 @@ def _ignition(snapshot: Snapshot, profile: Profile, query: Query, chosen: Machin
     if isinstance(chosen, MachineBoot):
         if chosen.ignition is None:
             raise _NotThere(f"machine {chosen.name} has no Ignition")
-        return chosen.ignition
+        try:
+            return chosen.ignition(query.labels.get("token", ""))
+        except DataError as error:
+            raise _NotThere(error.message) from error
     document = snapshot.documents.get(f"ignition/{profile.ignition_id}")
     if isinstance(document, Raw):
         return document.content

@@ -1,70 +1,153 @@
 """Butane to Ignition, for the sections that provisioning needs. Pure.
 
-Covered: passwd users and groups; storage directories, files (inline or by URL) and links; systemd units and
-drop-ins; kernel arguments. Every other key is refused by name and line: a key that is dropped silently is a
-machine that is not what its file says. The result has the shape of Matchbox 0.11: spec 3.4.0 (3.5.0 where the
-file's version asks for it), empty objects included.
+Covered is what stands in `butane_tables`. Every other key is refused by name and line: a key that is dropped
+silently is a machine that is not what its file says. There are two shapes: what the butane program itself
+makes, for the appliance's own files; and that of Matchbox 0.11 (spec 3.4.0 for all older ones, empty objects
+included), for an operator's Matchbox data.
 """
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
-from urllib.parse import quote
 
 import yaml
 
-from appliance.matchbox.butane_values import (
-    Convert,
-    Object,
-    absolute,
-    boolean,
-    compose,
-    integer,
-    list_of,
-    mode,
-    pairs,
-    refusal,
-    required_text,
-    text_of,
-)
-from appliance.matchbox.errors import IgnitionError
+from appliance.matchbox.butane_mounts import mount_units
+from appliance.matchbox.butane_tables import ROOT, WITH_MOUNT_UNIT
+from appliance.matchbox.butane_values import compose, in_butane, line_of, pairs, refusal
+from appliance.matchbox.errors import Flaw, IgnitionError, Keys
+from appliance.reading import dotted
 
-# What each variant and version of Butane asks Ignition for; older ones are raised to 3.4.0 as Matchbox does.
+# What each variant and version of Butane asks Ignition for (butane's docs, "specs").
 _SPECS: Final[Mapping[tuple[str, str], str]] = {
-    **{("fcos", f"1.{minor}.0"): "3.4.0" for minor in range(6)},
-    **{("flatcar", f"1.{minor}.0"): "3.4.0" for minor in range(2)},
+    ("fcos", "1.0.0"): "3.0.0",
+    ("fcos", "1.1.0"): "3.1.0",
+    ("fcos", "1.2.0"): "3.2.0",
+    ("fcos", "1.3.0"): "3.2.0",
+    ("fcos", "1.4.0"): "3.3.0",
+    ("fcos", "1.5.0"): "3.4.0",
     ("fcos", "1.6.0"): "3.5.0",
+    ("fcos", "1.7.0"): "3.6.0",
+    ("flatcar", "1.0.0"): "3.3.0",
+    ("flatcar", "1.1.0"): "3.4.0",
 }
+_MOUNTABLE: Final = ("/etc/", "/var/")
+_MOUNTS_CHECKED_SINCE: Final = "1.6.0"
+_OLDEST_OF_MATCHBOX: Final = "3.4.0"
+VERSIONS_HINT: Final = "fcos 1.0.0 to 1.7.0 and flatcar 1.0.0 to 1.1.0 are known"
 
 
 def translate(content: bytes) -> bytes:
-    """The Ignition document for a Butane file, as compact JSON.
+    """The Ignition document for a Butane file in the shape of Matchbox 0.11, as compact JSON.
 
     Raises:
         IgnitionError: with path and line: not YAML, no known variant and version, a key that is not covered,
             a value of the wrong kind.
     """
+    version, found = _translated(content)
+    whole = _skeleton(max(version, _OLDEST_OF_MATCHBOX))
+    for key, value in found.items():
+        whole[key] = {**whole[key], **value}
+    _check_unique(whole)
+    return _compact(whole)
+
+
+def translate_as_butane(content: bytes) -> bytes:
+    """The Ignition document for a Butane file as the butane program would make it, as compact JSON.
+
+    Raises:
+        IgnitionError: as for `translate`.
+    """
+    version, found = _translated(content)
+    bare = {key: _bare(value) for key, value in found.items()}
+    bare["ignition"] = {**(_mapping(bare.get("ignition"))), "version": version}
+    return _compact({key: value for key, value in bare.items() if value})
+
+
+def variant_of(content: bytes) -> str:
+    """The variant that a Butane file names (fcos, flatcar); empty when it names none."""
+    try:
+        root = compose(content)
+        return next((str(v.value) for k, v in pairs(root, "") if k.value == "variant"), "")
+    except IgnitionError:
+        return ""
+
+
+def relocated(flaws: tuple[Flaw, ...], content: bytes) -> tuple[Flaw, ...]:
+    """Flaws of a translated document, each with its line in the Butane file that it was made from."""
+    try:
+        root = compose(content)
+    except IgnitionError:
+        return flaws
+    return tuple(
+        replace(f, line=line_of(root, f.keys), path=dotted(in_butane(f.keys))) if f.keys else f for f in flaws
+    )
+
+
+def _translated(content: bytes) -> tuple[str, dict[str, dict[str, object]]]:
+    """The spec that the file asks for, and its sections."""
     root = compose(content)
     head = {key.value: value.value for key, value in pairs(root, "") if isinstance(value, yaml.ScalarNode)}
     variant, version = head.get("variant", ""), head.get("version", "")
     if not variant:
         raise refusal(root, "variant", "is missing: fcos or flatcar is expected")
     if (variant, version) not in _SPECS:
-        raise refusal(root, "version", f"{variant} {version} is not a Butane version known here")
-    found = _ROOT(root, "")
+        message = f"{variant} {version} is not a Butane version known here"
+        raise refusal(root, "version", message, VERSIONS_HINT)
+    found = ROOT(root, "")
     del found["variant"], found["version"]
-    document = {**_skeleton(_SPECS[variant, version]), **found}
-    _check_unique(document)
-    return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode(
-        "utf-8", "replace"
-    )
+    sections = {key: _mapping(value) for key, value in found.items()}
+    _check_variant(root, variant, version, sections.get("storage", {}))
+    if units := mount_units(root, sections.get("storage", {})):
+        systemd = sections.setdefault("systemd", {})
+        own = systemd.get("units")
+        systemd["units"] = [*units, *(own if isinstance(own, list) else [])]
+    return _SPECS[variant, version], sections
 
 
-def _skeleton(version: str) -> dict[str, object]:
+def _check_variant(root: yaml.Node, variant: str, version: str, storage: Mapping[str, object]) -> None:
+    """What one of the systems cannot do, as the butane program has it."""
+    volumes, filesystems = storage.get("luks"), storage.get("filesystems")
+    for index, volume in enumerate(volumes if isinstance(volumes, list) else []):
+        if variant == "flatcar" and volume.get("clevis"):
+            raise _refused(root, ("storage", "luks", index, "clevis"), "is not in Flatcar")
+    if variant != "fcos" or version < _MOUNTS_CHECKED_SINCE:
+        return
+    for index, filesystem in enumerate(filesystems if isinstance(filesystems, list) else []):
+        path = filesystem.get("path")
+        if path and filesystem.get(WITH_MOUNT_UNIT) and not f"{path}/".startswith(_MOUNTABLE):
+            place = ("storage", "filesystems", index, "path")
+            raise _refused(root, place, "has to lie below /etc or /var: all else is read-only there")
+
+
+def _refused(root: yaml.Node, keys: Keys, message: str) -> IgnitionError:
+    path = dotted(keys)
+    return IgnitionError(f"{path} {message}", line=line_of(root, keys), path=path)
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _bare(value: object) -> object:
+    """Without the empty objects and lists that say nothing."""
+    if isinstance(value, dict):
+        below = {key: _bare(item) for key, item in value.items()}
+        return {key: item for key, item in below.items() if item not in ({}, [])}
+    if isinstance(value, list):
+        return [_bare(item) for item in value]
+    return value
+
+
+def _compact(document: object) -> bytes:
+    text = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return text.encode("utf-8", "replace")
+
+
+def _skeleton(version: str) -> dict[str, dict[str, object]]:
     return {
         "ignition": {
             "config": {"replace": {"verification": {}}},
@@ -80,146 +163,13 @@ def _skeleton(version: str) -> dict[str, object]:
     }
 
 
-def _contents(node: yaml.Node, path: str) -> dict[str, object]:
-    """A file's contents: text in place becomes the shortest data URL, as in Butane."""
-    found = _RESOURCE(node, path)
-    inline = found.pop("inline", None)
-    if inline is None:
-        return found
-    if "source" in found or "compression" in found:
-        raise refusal(node, path, "cannot have inline together with source or compression")
-    source, compression = data_url(str(inline).encode("utf-8", "replace"))
-    return {**found, "source": source, "compression": compression}
-
-
-def data_url(content: bytes) -> tuple[str, str]:
-    """The shortest data URL (RFC 2397) that Ignition decodes to `content`, and its compression."""
-    plain = "," + quote(content, safe="")
-    encoded = ";base64," + base64.b64encode(content).decode()
-    packed = ";base64," + base64.b64encode(gzip.compress(content, mtime=0)).decode()
-    shortest = plain if len(plain) <= len(encoded) else encoded
-    if len(packed) < len(shortest):
-        return f"data:{packed}", "gzip"
-    return f"data:{shortest}", ""
-
-
-def _check_unique(document: Mapping[str, object]) -> None:
+def _check_unique(document: Mapping[str, Mapping[str, object]]) -> None:
     """One path, one entry: Ignition refuses a document in which two of them fight over it."""
     storage = document["storage"]
-    assert isinstance(storage, dict)
-    seen: set[str] = set()
+    seen: set[object] = set()
     for kind in ("directories", "files", "links"):
-        for item in storage.get(kind, []):
+        listed = storage.get(kind, [])
+        for item in listed if isinstance(listed, list) else []:
             if item["path"] in seen:
                 raise IgnitionError(f"storage.{kind}: {item['path']} stands twice", path=f"storage.{kind}")
             seen.add(item["path"])
-
-
-# The tables: what is covered, under its name in Butane, and what Ignition calls it
-
-
-_OWNER: Final = Object({"id": ("id", integer), "name": ("name", text_of)})
-_VERIFICATION: Final = Object({"hash": ("hash", text_of)})
-_HEADERS: Final = list_of(Object({"name": ("name", required_text), "value": ("value", text_of)}, ("name",)))
-_RESOURCE: Final = Object(
-    {
-        "inline": ("inline", text_of),
-        "source": ("source", text_of),
-        "compression": ("compression", text_of),
-        "http_headers": ("httpHeaders", _HEADERS),
-        "verification": ("verification", _VERIFICATION),
-    },
-    base={"verification": {}},
-)
-_NODE: Final[Mapping[str, tuple[str, Convert]]] = {
-    "path": ("path", absolute),
-    "overwrite": ("overwrite", boolean),
-    "user": ("user", _OWNER),
-    "group": ("group", _OWNER),
-}
-_NODE_BASE: Final[Mapping[str, object]] = {"user": {}, "group": {}}
-_FILE: Final = Object(
-    {
-        **_NODE,
-        "mode": ("mode", mode),
-        "contents": ("contents", _contents),
-        "append": ("append", list_of(_contents)),
-    },
-    ("path",),
-    {**_NODE_BASE, "contents": {"verification": {}}},
-)
-_DIRECTORY: Final = Object({**_NODE, "mode": ("mode", mode)}, ("path",), _NODE_BASE)
-_LINK: Final = Object(
-    {**_NODE, "target": ("target", required_text), "hard": ("hard", boolean)}, ("path", "target"), _NODE_BASE
-)
-_USER: Final = Object(
-    {
-        "name": ("name", required_text),
-        "password_hash": ("passwordHash", text_of),
-        "ssh_authorized_keys": ("sshAuthorizedKeys", list_of(text_of)),
-        "uid": ("uid", integer),
-        "gecos": ("gecos", text_of),
-        "home_dir": ("homeDir", text_of),
-        "no_create_home": ("noCreateHome", boolean),
-        "primary_group": ("primaryGroup", text_of),
-        "groups": ("groups", list_of(text_of)),
-        "no_user_group": ("noUserGroup", boolean),
-        "no_log_init": ("noLogInit", boolean),
-        "shell": ("shell", text_of),
-        "should_exist": ("shouldExist", boolean),
-        "system": ("system", boolean),
-    },
-    ("name",),
-)
-_GROUP: Final = Object(
-    {
-        "name": ("name", required_text),
-        "gid": ("gid", integer),
-        "password_hash": ("passwordHash", text_of),
-        "should_exist": ("shouldExist", boolean),
-        "system": ("system", boolean),
-    },
-    ("name",),
-)
-_DROPIN: Final = Object({"name": ("name", required_text), "contents": ("contents", text_of)}, ("name",))
-_UNIT: Final = Object(
-    {
-        "name": ("name", required_text),
-        "enabled": ("enabled", boolean),
-        "mask": ("mask", boolean),
-        "contents": ("contents", text_of),
-        "dropins": ("dropins", list_of(_DROPIN)),
-    },
-    ("name",),
-)
-_ROOT: Final = Object(
-    {
-        "variant": ("variant", text_of),
-        "version": ("version", text_of),
-        "passwd": (
-            "passwd",
-            Object({"users": ("users", list_of(_USER)), "groups": ("groups", list_of(_GROUP))}),
-        ),
-        "storage": (
-            "storage",
-            Object(
-                {
-                    "directories": ("directories", list_of(_DIRECTORY)),
-                    "files": ("files", list_of(_FILE)),
-                    "links": ("links", list_of(_LINK)),
-                }
-            ),
-        ),
-        "systemd": ("systemd", Object({"units": ("units", list_of(_UNIT))})),
-        "kernel_arguments": (
-            "kernelArguments",
-            Object(
-                {
-                    "should_exist": ("shouldExist", list_of(text_of)),
-                    "should_not_exist": ("shouldNotExist", list_of(text_of)),
-                }
-            ),
-        ),
-    },
-    ("variant", "version"),
-)

@@ -12,7 +12,7 @@ from typing import Final
 
 import yaml
 
-from appliance.matchbox.errors import IgnitionError
+from appliance.matchbox.errors import IgnitionError, Keys
 
 _MAX_NODES: Final = 200_000
 _MAX_DEPTH: Final = 40
@@ -21,6 +21,7 @@ _TRUE: Final = frozenset({"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On
 _FALSE: Final = frozenset({"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N"})
 
 _NOT_COVERED: Final = "translate the file with the butane program and name the .ign file instead"
+_LOCAL: Final = frozenset({"local", "contents_local", "ssh_authorized_keys_local", "trees"})
 
 Convert = Callable[[yaml.Node, str], object]
 
@@ -36,20 +37,25 @@ class Object:
     def __call__(self, node: yaml.Node, path: str) -> dict[str, object]:
         found: dict[str, object] = dict(self.base or {})
         seen: set[str] = set()
+        wrong: list[IgnitionError] = []
         for key, value in pairs(node, path):
             name = key.value
             place = f"{path}.{name}" if path else name
             if name not in self.keys:
-                raise refusal(key, place, "is not supported here", _NOT_COVERED)
-            if name in seen:
-                raise refusal(key, place, "stands twice")
-            seen.add(name)
-            if not _is_null(value):
+                wrong.append(refusal(key, place, "is not supported here", _not_covered(name)))
+            elif name in seen:
+                wrong.append(refusal(key, place, "stands twice"))
+            elif not _is_null(value):
                 target, convert = self.keys[name]
-                found[target] = convert(value, place)
-        for name in self.required:
-            if self.keys[name][0] not in found:
-                raise refusal(node, f"{path}.{name}" if path else name, "is missing")
+                try:
+                    found[target] = convert(value, place)
+                except IgnitionError as error:
+                    wrong.append(error)
+            seen.add(name)
+        missing = [n for n in self.required if self.keys[n][0] not in found and n not in seen]
+        wrong += [refusal(node, f"{path}.{name}" if path else name, "is missing") for name in missing]
+        if wrong:
+            raise _all_of(wrong)
         return found
 
 
@@ -127,6 +133,42 @@ def refusal(node: yaml.Node, path: str, message: str, hint: str = "") -> Ignitio
     )
 
 
+def line_of(root: yaml.Node, keys: Keys) -> int:
+    """The line of what an Ignition document has at `keys`, or of the nearest thing above it."""
+    node, line = root, 1
+    for step in keys:
+        below: yaml.Node | None = None
+        if isinstance(step, int) and isinstance(node, yaml.SequenceNode) and step < len(node.value):
+            below = node.value[step]
+            line = below.start_mark.line + 1
+        elif isinstance(step, str) and isinstance(node, yaml.MappingNode):
+            names = {step, *in_butane((step,))}
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in names:
+                    below, line = value, key.start_mark.line + 1
+        if below is None:
+            break
+        node = below
+    return line
+
+
+def in_butane(keys: Keys) -> Keys:
+    """The same place in the words of Butane: `sizeMiB` is `size_mib`, `shouldExist` is `should_exist`."""
+    return tuple(_snake(step) if isinstance(step, str) else step for step in keys)
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name.replace("MiB", "Mib")).lower()
+
+
+def _not_covered(name: str) -> str:
+    return f"put the text in place, with inline, or {_NOT_COVERED}" if name in _LOCAL else _NOT_COVERED
+
+
+def _all_of(errors: list[IgnitionError]) -> IgnitionError:
+    return IgnitionError.of(tuple(flaw for error in errors for flaw in error.flaws))
+
+
 def text_of(node: yaml.Node, path: str) -> str:
     """A scalar as it is written."""
     if not isinstance(node, yaml.ScalarNode):
@@ -183,6 +225,14 @@ def list_of(convert: Convert) -> Convert:
     def items(node: yaml.Node, path: str) -> list[object]:
         if not isinstance(node, yaml.SequenceNode):
             raise refusal(node, path, "must be a list")
-        return [convert(item, f"{path}[{i}]") for i, item in enumerate(node.value)]
+        found, wrong = [], []
+        for index, item in enumerate(node.value):
+            try:
+                found.append(convert(item, f"{path}[{index}]"))
+            except IgnitionError as error:
+                wrong.append(error)
+        if wrong:
+            raise _all_of(wrong)
+        return found
 
     return items

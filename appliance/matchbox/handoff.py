@@ -1,17 +1,14 @@
-"""Where iPXE is sent once it runs: to our own endpoint or to an external Matchbox. Pure."""
+"""Where iPXE is sent once it runs. Pure."""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address
 
-from appliance.settings import MatchboxSettings
 
+def boot_url(address: IPv4Address, port: int) -> str:
+    """The script that the second DHCP answer names; `address` is ours on the network of the machine.
 
-def boot_url(settings: MatchboxSettings, address: IPv4Address, port: int) -> str:
-    """The script that the second DHCP answer names.
-
-    `address` is ours on the network that the machine stands in; an external endpoint's base may carry a path
-    (Matchbox chains to a relative `ipxe`, so a prefix works).
+    It is ours for an external Matchbox, too: it asks there again and again, and says on the machine's screen
+    what it waits for, which Matchbox's own script does not.
     """
-    base = f"http://{address}:{port}" if settings.builtin else settings.endpoint.rstrip("/")
-    return f"{base}/boot.ipxe"
+    return f"http://{address}:{port}/boot.ipxe"

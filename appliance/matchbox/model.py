@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -64,11 +64,12 @@ class MachineBoot:
     """A machine of our own inventory, as plain values.
 
     With a profile it is answered from here, whatever the operator's groups say about its MAC addresses;
-    without one the operator's groups decide. `ignition` is the finished Ignition document.
+    without one the operator's groups decide. `ignition` makes its finished Ignition document for one boot,
+    from the token of that boot (empty: none).
     """
 
     name: str
     macs: tuple[Mac, ...]
     profile: Profile | None = None
     metadata: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
-    ignition: bytes | None = None
+    ignition: Callable[[str], bytes] | None = field(default=None, compare=False)

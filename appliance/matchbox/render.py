@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -17,6 +18,27 @@ BOOT_SCRIPT: Final = (
     "chain ipxe?uuid=${uuid}&mac=${mac:hexhyp}&domain=${domain}&hostname=${hostname}"
     "&serial=${serial}&arch=${buildarch:uristring}\n"
 )
+
+
+# Labels of a machine of ours, by the NIC that it booted from; the last two are known to iPXE 2.0 alone (its
+# LLDP settings: TLV type, index, offset, length) and empty elsewhere.
+_ASKS: Final = {
+    "uuid": "${uuid}",
+    "mac": "${netX/mac:hexhyp}",
+    "domain": "${domain:uristring}",
+    "hostname": "${hostname:uristring}",
+    "serial": "${serial:uristring}",
+    "arch": "${buildarch:uristring}",
+    "platform": "${platform:uristring}",
+    "switch": "${netX.lldp/5.0.0.0:uristring}",
+    "port": "${netX.lldp/2.0.1.0:uristring}",
+}
+TRY: Final = "try"  # the label that tells a further try from the next boot
+_TO_DISK: Final = "to-disk"  # a setting by which one script tells another that failing is what it wants
+_TRIES: Final = 10
+_PAUSE: Final = 5  # seconds
+_LONGEST_ECHO: Final = 200
+_NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9 .,:/@=_()\[\]+-]", re.ASCII)
 
 
 def ipxe_script(boot: Boot) -> str:
@@ -39,17 +61,88 @@ def grub_script(boot: Boot) -> str:
     return f"default=0\nfallback=1\ntimeout=1\n{''.join(entries)}"
 
 
+def chain_script(appliance: str, base: str = "") -> str:
+    """What a machine of ours runs first: it asks what to boot until it is told, and says so on its screen.
+
+    A switch port that has just come up drops packets for half a minute (spanning tree), and only a script
+    that is loaded already can try again (measured: iPXE itself gives up at the first 404, 503 or cut).
+
+    Args:
+        appliance: who speaks: our address.
+        base: where `ipxe` is asked for; empty: where this script came from.
+    """
+    who = f"pxe-appliance {appliance}"
+    where = base or "this appliance"
+    query = "&".join(f"{key}={value}" for key, value in _ASKS.items())
+    lines = (
+        "#!ipxe",
+        "set try:int32 0",
+        ":ask",
+        "inc try",
+        f"echo {who}: asking what ${{netX/mac}} at ${{netX/ip}} boots, try ${{try}} of {_TRIES}",
+        f"chain {base}ipxe?{query}&{TRY}=${{try}} && exit 0 ||",
+        f"isset ${{{_TO_DISK}}} && exit 1 ||",
+        f"iseq ${{try}} {_TRIES} && goto over ||",
+        f"echo {who}: nothing to boot from {where} yet, DHCP again in {_PAUSE} seconds",
+        f"sleep {_PAUSE}",
+        "imgfree",
+        f"dhcp netX || echo {who}: no answer to DHCP, is the switch port an edge port (portfast)?",
+        "goto ask",
+        ":over",
+        f"echo {who}: giving up after {_TRIES} tries, on to the next boot device",
+        f"sleep {_PAUSE}",
+        "exit 1",
+    )
+    return "\n".join(lines) + "\n"
+
+
+def hold_script(appliance: str, machine: str, reason: str, remedy: str) -> str:
+    """What a held machine shows; it asks again every minute, and goes on when it is released."""
+    who = f"pxe-appliance {appliance}"
+    lines = (
+        "#!ipxe",
+        f"echo {who}: {plain(machine)} is held: {plain(reason)}",
+        f"echo {who}: to let it go: {plain(remedy)}",
+        ":wait",
+        "sleep 60",
+        "chain --replace boot.ipxe || goto wait",
+    )
+    return "\n".join(lines) + "\n"
+
+
+def grub_message(appliance: str, *lines: str) -> str:
+    """What GRUB shows before it gives back to the firmware, which goes on to its next boot device."""
+    shown = "".join(f'echo "pxe-appliance {appliance}: {plain(line)}"\n' for line in lines)
+    return f"{shown}sleep {_PAUSE}\nexit 1\n"
+
+
+def refusal_script(appliance: str, reason: str) -> str:
+    """What iPXE shows in place of "No such file or directory", which is all that it says of a 404."""
+    who = f"pxe-appliance {appliance}"
+    return f"#!ipxe\necho {who} refuses to boot ${{netX/mac}}: {plain(reason)}\nsleep {_PAUSE}\nexit 1\n"
+
+
+def plain(text: str) -> str:
+    """Text that iPXE's `echo` shows as it is: nothing that expands, separates commands or ends a line."""
+    return _NOT_PLAIN.sub(" ", text)[:_LONGEST_ECHO]
+
+
 def local_boot_script(uefi: bool | None = None) -> str:
     """What sends a machine to its disk; without knowing the firmware, the script finds out.
 
-    UEFI firmware takes the next boot entry only when the loader fails: after a clean exit EDK II opens its
-    menu and waits. BIOS calls the disk (INT 13h drive 0x80), for after `exit` some of them try PXE again.
+    UEFI firmware takes the next boot entry only when the loader fails, and iPXE does not fail with its
+    script: it ends cleanly, and EDK II opens its menu and waits (measured). So it starts anew: by then DHCP
+    gives this machine no boot file, and its firmware goes on by itself. BIOS calls the disk (INT 13h drive
+    0x80), for after `exit` some of them try PXE again.
     """
-    head = "#!ipxe\necho Booting from the local disk\n"
+    again = "echo Starting again, from the disk\nsleep 3\nreboot || exit 1\n"
+    head = f"#!ipxe\necho Booting from the local disk\nset {_TO_DISK} 1\n"
     if uefi is True:
-        return f"{head}exit 1\n"
-    ask = "" if uefi is False else "iseq ${platform} efi && exit 1 ||\n"
-    return f"{head}{ask}sanboot --no-describe --drive 0x80 || exit 1\n"
+        return head + again
+    disk = "sanboot --no-describe --drive 0x80 || exit 1\n"
+    if uefi is False:
+        return head + disk
+    return f"{head}iseq ${{platform}} efi && goto efi ||\n{disk}:efi\n{again}"
 
 
 def variables(metadata: Mapping[str, object], selector: Mapping[str, str], query: Query) -> dict[str, object]:

@@ -27,17 +27,28 @@ class RequestKind(StrEnum):
     UNKNOWN = "unknown"
 
 
+class SignatureForm(StrEnum):
+    """How a detached signature is written; the value is what stands behind the dot of its path."""
+
+    BINARY = "sig"
+    ARMOURED = "asc"
+
+
 @dataclass(frozen=True, slots=True)
 class BootRequest:
     """A request before it is answered, for whoever decides about a machine's life.
 
-    `machine` is the inventory's name of the machine that the labels claim to be.
+    `machine` is the inventory's name of the machine that the labels claim to be. `signature`: what is asked
+    for is the document's signature. Whoever may not read the one may not have the other; but nobody boots
+    from it. `boots`: a boot loader asks, as far as it says so itself, rather than somebody who looks.
     """
 
     kind: RequestKind
     client: str
     labels: Mapping[str, str]
     machine: str | None
+    signature: bool = False
+    boots: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +60,22 @@ class LocalBoot:
 
 @dataclass(frozen=True, slots=True)
 class Instead:
-    """For a machine of the inventory: this is loaded, rather than what its profile says."""
+    """For a machine of the inventory: this is loaded, rather than what its profile says.
+
+    `reason` is for the record: why it lacks something that the machine will miss.
+    """
 
     boot: Boot
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """This script is the answer. `to` and `reason` are for the record: what it sends to, and why."""
+
+    text: str
+    to: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +85,9 @@ class Deny:
     reason: str
 
 
-Resolve = Callable[[BootRequest], LocalBoot | Instead | Deny | None]
+Resolve = Callable[[BootRequest], LocalBoot | Instead | Script | Deny | None]
+# From a peer's address and a reason: what iPXE runs in place of a 404; None when it is told nothing.
+Tell = Callable[[str, str], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +96,8 @@ class RequestRecord:
 
     `machine` and `group` say who answered: an inventory machine, or the file of an operator's group. `sent`
     counts octets of body; `complete` is False when the client went away or stalled. `reason` says why an
-    error was the answer; it is never sent to the client.
+    error was the answer; it is never sent to the client. `signature`: it was asked for the document's
+    signature, which is no step of a boot.
     """
 
     kind: RequestKind
@@ -85,6 +112,8 @@ class RequestRecord:
     group: str | None = None
     reason: str | None = None
     kernel: str | None = None  # what a boot script names
+    to: str = ""  # what it sends the machine to instead
+    signature: bool = False
 
 
 Observer = Callable[[RequestRecord], None]

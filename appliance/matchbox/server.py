@@ -8,12 +8,22 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from email.utils import format_datetime
 from typing import Final
 
 from aiohttp import web
 
-from appliance.matchbox.answer import NOT_FOUND, TEXT, Answer, World, answer, kind_of
+from appliance.matchbox.answer import (
+    NOT_FOUND,
+    TEXT,
+    Answer,
+    World,
+    answer,
+    kind_of,
+    not_found,
+    signature_path,
+)
 from appliance.matchbox.assets import AssetDirectory, AssetFile, AssetRoot, NoAsset, Vault, open_asset
 from appliance.matchbox.conditional import (
     BadRange,
@@ -26,15 +36,17 @@ from appliance.matchbox.conditional import (
     Whole,
     decide,
 )
-from appliance.matchbox.labels import parse_query
+from appliance.matchbox.labels import Query, parse_query
 from appliance.matchbox.model import MachineBoot
-from appliance.matchbox.request import Observer, RequestKind, RequestRecord, Resolve
+from appliance.matchbox.request import Observer, RequestKind, RequestRecord, Resolve, SignatureForm, Tell
 from appliance.matchbox.select import Rack
 from appliance.matchbox.sending import FileResponse
+from appliance.matchbox.signing import Busy, Signatures
 from appliance.matchbox.snapshot import Snapshot
 from appliance.matchbox.target import Target, listing_page, quote_path, read_target, redirect_page
 
 _HTML: Final = "text/html; charset=utf-8"
+_LOADERS: Final = ("iPXE/", "GRUB")
 _NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}
 
 
@@ -47,13 +59,16 @@ class Endpoint:
         roots: Sequence[AssetRoot] = (),
         observer: Observer,
         resolve: Resolve | None = None,
+        tell: Tell | None = None,
         vault: Vault | None = None,
     ) -> None:
         self._roots = tuple(roots)
         self._vault = vault
         self._observer = observer
         self._resolve = resolve
+        self._tell = tell
         self._world = World()
+        self._signatures: Signatures | str = "signatures are off: the settings name no keyring"
 
     def use_snapshot(self, snapshot: Snapshot) -> None:
         """Answer from this data directory from now on."""
@@ -62,6 +77,10 @@ class Endpoint:
     def use_machines(self, machines: Iterable[MachineBoot]) -> None:
         """Answer for these machines from now on."""
         self._world = World(self._world.snapshot, Rack.of(machines))
+
+    def use_signatures(self, signatures: Signatures | str) -> None:
+        """Sign with these from now on; a text: nothing is signed, for this reason."""
+        self._signatures = signatures
 
     def routes(self) -> list[web.RouteDef]:
         """One route that takes every path and method; add it after the application's own."""
@@ -76,6 +95,8 @@ class Endpoint:
             return _text(400, b"400 Bad Request")
         if location := target.redirect:
             return self._redirect(request, kind_of(target.path), target, location)
+        if (asked := signature_path(target.path)) is not None:
+            return await self._signed(request, target, *asked)
         kind = kind_of(target.path)
         if kind is RequestKind.ASSET and self._roots:
             return await self._asset(request, target)
@@ -83,24 +104,73 @@ class Endpoint:
 
     def _rendered(self, request: web.Request, kind: RequestKind, target: Target) -> web.StreamResponse:
         query = parse_query(target.query)
-        found = answer(self._world, kind, query, request.remote or "", self._resolve)
+        found = answer(self._world, kind, query, request.remote or "", self._resolve, boots=_boots(request))
+        told = self._told(request, kind, found)
+        if told is not None:
+            return self._recorded(request, kind, target, query, found, _plain(told), found.status)
         response = _ranged(request, found) if found.ranged else _plain(found)
+        return self._recorded(request, kind, target, query, found, response, response.status)
+
+    async def _signed(
+        self, request: web.Request, target: Target, plain: str, form: SignatureForm
+    ) -> web.StreamResponse:
+        """A signature over the whole of what `plain` answers now; of a 404 too, as in Matchbox."""
+        kind, query, client = kind_of(plain), parse_query(target.query), request.remote or ""
+        if isinstance(self._signatures, str):
+            found = not_found(self._signatures)
+            return self._recorded(request, kind, target, query, found, _plain(found), 404, signature=True)
+        found = answer(self._world, kind, query, client, self._resolve, signature=True, boots=_boots(request))
+        sent = self._told(request, kind, found) or found
+        try:
+            body = await self._signatures.over(sent.body, form)
+        except Busy:
+            found = replace(found, status=503, reason="too many signatures are being waited for")
+            response = _plain(Answer(503, b"busy\n"))
+            response.headers["Retry-After"] = "1"
+        else:
+            written_as = TEXT if form is SignatureForm.ARMOURED else "application/octet-stream"
+            response = _plain(Answer(sent.status, body, written_as))
+        return self._recorded(request, kind, target, query, found, response, found.status, signature=True)
+
+    def _recorded(
+        self,
+        request: web.Request,
+        kind: RequestKind,
+        target: Target,
+        query: Query,
+        found: Answer,
+        response: web.Response,
+        status: int,
+        *,
+        signature: bool = False,
+    ) -> web.Response:
+        """Report an answer; `status` is what it amounts to, whatever iPXE is told."""
         self._observer(
             RequestRecord(
                 kind=kind,
                 client=request.remote or "",
                 method=request.method,
                 path=_printable(target.path),
-                status=response.status,
+                status=status,
                 sent=_length(request, response),
                 labels=query.labels,
                 machine=found.machine,
                 group=found.group,
                 reason=found.reason,
                 kernel=found.kernel,
+                to=found.to,
+                signature=signature,
             )
         )
         return response
+
+    def _told(self, request: web.Request, kind: RequestKind, found: Answer) -> Answer | None:
+        """What iPXE is told in place of a 404; every other client gets Matchbox's answer."""
+        asks = kind is RequestKind.SCRIPT and _boots(request)
+        if found.status != 404 or not asks or self._tell is None:
+            return None
+        text = self._tell(request.remote or "", found.reason or "")
+        return None if text is None else Answer(200, text.encode())
 
     async def _asset(self, request: web.Request, target: Target) -> web.StreamResponse:
         path = target.path.removeprefix("/assets").removeprefix("/")
@@ -194,6 +264,10 @@ class Endpoint:
                 reason=reason,
             )
         )
+
+
+def _boots(request: web.Request) -> bool:
+    return request.headers.get("User-Agent", "").startswith(_LOADERS)
 
 
 async def hide_server(_request: web.Request, response: web.StreamResponse) -> None:

@@ -11,11 +11,11 @@ from appliance.dnsmasq.render import render_dhcp, render_hosts, render_tftp
 from appliance.errors import OperatorError, Problem, SurroundingsError
 from appliance.inventory.model import Inventory
 from appliance.inventory.serialize import dump_inventory
-from appliance.matchbox.errors import IgnitionError
 from appliance.matchbox.handoff import boot_url
-from appliance.matchbox.ignition import finish
 from appliance.paths import Paths
 from appliance.settings import NetworkMode, NetworkSettings, Settings
+from appliance.sync.bases import Bases, with_netconf
+from appliance.sync.documents import document_notes
 from appliance.sync.plan import Desired
 from appliance.tree import Activation, RenderedFile, Tree
 
@@ -27,15 +27,15 @@ _NEEDED_CLASSES = (0, 7)
 class Ingredients:
     """Everything a generation is made from, read once.
 
-    `ignition` and `extra` hold the operator's files by name; `selection` says which boot file each client
-    class gets.
+    `bases` holds the operator's finished Ignition; `extra` the operator's directives by name; `selection`
+    says which boot file each client class gets.
     """
 
     paths: Paths
     settings: Settings
     settings_text: str
     inventory: Inventory
-    ignition: Mapping[str, bytes]
+    bases: Bases
     templates: Mapping[str, str]
     extra: Mapping[str, bytes]
     selection: Selection
@@ -54,11 +54,16 @@ def compose(given: Ingredients) -> Desired:
             raise SurroundingsError(
                 f"cannot serve {missing.client.words}: {missing.reason}", hint=missing.remedy
             )
+    if given.bases.problems:
+        message = "cannot use what machines would be given as Ignition"
+        raise OperatorError(message, problems=given.bases.problems)
+    inventory = with_netconf(given.inventory, given.bases.variants)
     files = [
         RenderedFile("appliance.toml", given.settings_text.encode()),
-        RenderedFile("inventory.json", dump_inventory(given.inventory).encode()),
+        RenderedFile("inventory.json", dump_inventory(inventory).encode()),
         RenderedFile("boot.json", _boot_files(given.selection)),
-        *_ignition(given),
+        # Finished, so that a rollback brings them back too.
+        *(RenderedFile(f"ignition/{key}", made, mode=0o640) for key, made in given.bases.files.items()),
     ]
     for network in given.settings.networks.values():
         files += _network(given, network)
@@ -72,7 +77,8 @@ def compose(given: Ingredients) -> Desired:
         for n in given.settings.networks.values()
         if n.mode is NetworkMode.PROXY
     )
-    return Desired(given.settings, given.inventory, Tree.of(*files), refusals=refusals)
+    notes = tuple(document_notes(given.settings, inventory, given.bases.files))
+    return Desired(given.settings, inventory, Tree.of(*files), notes, refusals)
 
 
 def log_path(paths: Paths, child: str) -> str:
@@ -85,7 +91,7 @@ def _network(given: Ingredients, network: NetworkSettings) -> Iterator[RenderedF
     configuration = render_dhcp(
         network,
         templates=given.templates,
-        boot_url=boot_url(given.settings.matchbox, network.address, given.settings.http.port),
+        boot_url=boot_url(network.address, given.settings.http.port),
         http_port=given.settings.http.port,
         hosts_path=str(given.paths.current / folder / "hosts"),
         log_path=log_path(given.paths, f"dhcp:{network.name}"),
@@ -105,22 +111,6 @@ def _tftp(given: Ingredients) -> RenderedFile:
         log_path=log_path(given.paths, "tftp"),
     )
     return RenderedFile("tftp/dnsmasq.conf", text.encode(), activation=Activation.RESTART)
-
-
-def _ignition(given: Ingredients) -> list[RenderedFile]:
-    """Every Ignition document that a profile names, finished, so that a rollback brings it back too."""
-    files, problems = [], []
-    for name in sorted({p.ignition for p in given.inventory.profiles.values() if p.ignition}):
-        try:
-            document = finish(name, given.ignition[name])
-        except IgnitionError as error:
-            place = str(given.paths.ignition / name)
-            problems.append(Problem(place, error.line, error.path, error.message, error.hint))
-            continue
-        files.append(RenderedFile(f"ignition/{name}", document, mode=0o640))
-    if problems:
-        raise OperatorError("cannot use what machines would be given as Ignition", problems=problems)
-    return files
 
 
 def _boot_files(selection: Selection) -> bytes:

@@ -8,18 +8,24 @@ Ignition has to be told where its configuration is.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
+from appliance.addresses import Mac
 from appliance.image_ref import ImageRef
 from appliance.images.catalogue import LAYOUTS
 from appliance.images.model import Stream
 from appliance.inventory.model import Inventory, KernelRef, Machine, Profile
+from appliance.matchbox.errors import IgnitionError
 from appliance.matchbox.model import Boot, MachineBoot
 from appliance.matchbox.model import Profile as BootProfile
 from appliance.settings import NetworkSettings, Settings
+from appliance.sync.documents import has_ignition, ignition_of, machine_document
 
 IGNITION_URL: Final = "ignition.config.url"
+TOKEN: Final = "token"  # noqa: S105 - the name of it
+IPXE_MAC: Final = "${mac:hexhyp}"
 
 
 def machine_boots(
@@ -38,12 +44,15 @@ def machine_url(settings: Settings, network: NetworkSettings) -> str:
     return f"http://{network.address}:{settings.http.port}" if matchbox.builtin else matchbox.endpoint
 
 
-def boot_of(profile: Profile, url: str, arch: str | None = None, version: str | None = None) -> Boot | None:
+def boot_of(
+    profile: Profile, url: str, arch: str | None = None, version: str | None = None, *, made: bool = False
+) -> Boot | None:
     """What a profile loads, from the endpoint at `url`; None when it names nothing to load.
 
     `arch` is the machine's (None: amd64). `version` is what the image store has for it now: with it, every
     path names one release, so that a machine ends its boot with the release it began with, whatever becomes
-    current meanwhile. A profile's own `@version` always counts.
+    current meanwhile. A profile's own `@version` always counts. `made`: the machine has Ignition although its
+    profile names none (see `documents.makes_ignition`).
     """
     match profile.source:
         case KernelRef(kernel, initrd):
@@ -61,9 +70,46 @@ def boot_of(profile: Profile, url: str, arch: str | None = None, version: str | 
             return None
     args = [*needed, *profile.args]
     args += _missing(args, [f"initrd={name.rpartition('/')[2]}" for name in initrd])
-    if profile.ignition:
-        args += _missing(args, [f"{IGNITION_URL}={url}/ignition?mac=${{mac:hexhyp}}"])
+    if profile.ignition or made:
+        args += _missing(args, [f"{IGNITION_URL}={url}/ignition?mac={IPXE_MAC}"])
     return Boot(kernel, initrd, tuple(args))
+
+
+def armed(boot: Boot, url: str, mac: Mac, token: str = "") -> Boot:
+    """The boot with its own MAC and this boot's token in every URL of our Ignition.
+
+    An operator's own argument counts too: coreos-installer takes `coreos.inst.ignition_url`. The MAC is the
+    one that asked: with several NICs, what iPXE takes for `${mac}` need not be the one that it booted from.
+    """
+    dashed = mac.text.replace(":", "-")
+    place = f"{url}/ignition"
+
+    def with_token(arg: str) -> str:
+        arg = arg.replace(IPXE_MAC, dashed)
+        head, found, tail = arg.partition(place)
+        if not token or not found or tail[:1] not in {"", "?"}:
+            return arg
+        query = f"{tail}&" if len(tail) > 1 else f"?mac={dashed}&"
+        return f"{head}{place}{query}{TOKEN}={token}"
+
+    return Boot(boot.kernel, boot.initrd, tuple(with_token(arg) for arg in boot.args))
+
+
+def pushed_boot(settings: Settings, network: NetworkSettings, boot: Boot) -> Boot:
+    """A boot from our image store for an external Matchbox: files are ours, the Ignition is theirs."""
+    ours = f"http://{network.address}:{settings.http.port}"
+    theirs = settings.matchbox.endpoint
+
+    def whole(path: str) -> str:
+        return f"{ours}{path}" if path.startswith("/assets/") else path
+
+    args = (arg.replace(f"{ours}/ignition", f"{theirs}/ignition") for arg in boot.args)
+    return Boot(whole(boot.kernel), tuple(whole(path) for path in boot.initrd), tuple(args))
+
+
+def for_grub(boot: Boot) -> Boot:
+    """The boot as GRUB has to read it: an `&` of its own would end the command."""
+    return Boot(boot.kernel, boot.initrd, tuple(arg.replace("&", "\\&") for arg in boot.args))
 
 
 def _machine_boot(
@@ -82,14 +128,25 @@ def _machine_boot(
     }
     if profile is None:
         return MachineBoot(str(machine.name), machine.macs, None, MappingProxyType(metadata))
-    boot = boot_of(profile, machine_url(settings, network), machine.arch)
+    has = has_ignition(machine, profile, ignition)
+    made = has and profile.ignition is None
+    boot = boot_of(profile, machine_url(settings, network), machine.arch, made=made)
     return MachineBoot(
         str(machine.name),
         machine.macs,
         BootProfile(profile.name, profile.name, boot, profile.ignition or ""),
         MappingProxyType(metadata),
-        ignition.get(profile.ignition) if profile.ignition else None,
+        partial(_finished, settings, machine, profile, ignition) if has else None,
     )
+
+
+def _finished(
+    settings: Settings, machine: Machine, profile: Profile, ignition: Mapping[str, bytes], token: str
+) -> bytes:
+    content = ignition_of(machine, profile, ignition)
+    if content is None:
+        raise IgnitionError(f"the Ignition of {machine.name} cannot be read: the generation is damaged")
+    return machine_document(settings, machine, profile, content).for_boot(token)
 
 
 def _profile(inventory: Inventory, machine: Machine) -> Profile | None:

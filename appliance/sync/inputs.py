@@ -6,22 +6,33 @@ and a Matchbox data directory where one is served.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from appliance.dnsmasq.process import DNSMASQ, check_syntax
 from appliance.errors import Problem, SurroundingsError
-from appliance.inventory.load import load_all
-from appliance.matchbox.errors import IgnitionError
-from appliance.matchbox.ignition import finish
+from appliance.inventory.doubts import network_doubts
+from appliance.inventory.load import Loaded, load_all
+from appliance.inventory.model import Inventory
+from appliance.matchbox.signing import (
+    KeyringError,
+    KeyringLocked,
+    given_passphrase,
+    load_key,
+    open_to_all,
+)
 from appliance.matchbox.snapshot import install_hazards
 from appliance.matchbox.store import DataDirectory
 from appliance.paths import Paths
-from appliance.settings import Settings
+from appliance.settings import Push, Settings
+from appliance.sync.bases import with_netconf
+from appliance.sync.documents import UNRENDERED, own_entries, unrendered
+from appliance.sync.remembered import Remembered
+from appliance.sync.validate import finish_all, judge_finals
 from appliance.system.command import environment
 from appliance.system.files import read_regular
 
@@ -29,7 +40,7 @@ EXTRA_LIMIT: Final = 2**20
 IGNITION_LIMIT: Final = 8 * 2**20
 # dnsmasq's own words for a mistake; the file may be one that the checked one includes.
 _AT_LINE: Final = re.compile(r"(?P<what>.*?) at line (?P<line>[0-9]+) of (?P<file>.+)", re.DOTALL)
-_MEND_IGNITION: Final = "mend it: a machine that was given this would not come up"
+_NETCONF: Final = 'write netconf = "networkd", "networkmanager", or "none" if they are made elsewhere'
 _MEND_EXTRA: Final = "mend or remove the line; dnsmasq(8) describes each directive"
 _MEND_DATA: Final = "mend it: the machines that it is for are not served what you meant"
 
@@ -41,17 +52,21 @@ class Counts:
     machines: int = 0
     profiles: int = 0
     networks: int = 0
+    notes: tuple[str, ...] = field(default=(), compare=False)  # worth knowing; nothing to mend
 
 
 def examine(paths: Paths) -> tuple[list[Problem], list[Problem], Counts]:
     """Every problem (a sync would refuse), every warning (it would not), and how much there is.
 
+    A keyring that cannot be used is a problem too, though a sync does not need it.
+
     Raises:
         SurroundingsError: a directory cannot be read, or dnsmasq does not come to an end.
     """
     loaded = load_all(paths)
-    problems = [*loaded.problems, *_ignition(Path(paths.ignition), loaded.ignition)]
-    warnings: list[Problem] = []
+    wrong, unmade, notes = _ignition(paths, loaded)
+    problems = [*loaded.problems, *wrong]
+    warnings = unmade
     extra = extra_files(Path(paths.dnsmasq_extra))
     testable = shutil.which(DNSMASQ, path=environment()["PATH"]) is not None
     for path in extra:
@@ -62,30 +77,52 @@ def examine(paths: Paths) -> tuple[list[Problem], list[Problem], Counts]:
         message = "is not checked: dnsmasq is not installed here"
         warnings.append(Problem(str(paths.dnsmasq_extra), 0, "", message, "apt install dnsmasq-base"))
     if loaded.settings is not None:
-        hazards, doubts = _matchbox(paths, loaded.settings)
-        problems += hazards
-        warnings += doubts
+        judges = _matchbox, _keyring, _push
+        for hazards, doubts in (judge(paths, loaded.settings) for judge in judges):
+            problems += hazards
+            warnings += doubts
+        if loaded.inventory is not None:
+            warnings += network_doubts(loaded.inventory, loaded.settings.networks)
     counts = Counts(
         len(loaded.inventory.machines) if loaded.inventory else 0,
         len(loaded.inventory.profiles) if loaded.inventory else 0,
         len(loaded.settings.networks) if loaded.settings else 0,
+        notes,
     )
     return sorted(problems), sorted(warnings), counts
 
 
-def _ignition(directory: Path, names: Iterable[str]) -> Iterator[Problem]:
-    """What is wrong with the Ignition that machines would be given; a missing file is the inventory's."""
-    for name in sorted(names):
-        path = directory / name
+def _ignition(paths: Paths, loaded: Loaded) -> tuple[list[Problem], list[Problem], tuple[str, ...]]:
+    """What is wrong with the Ignition that machines would be given, what of it nobody makes, and notes.
+
+    A missing file is the inventory's. Without an inventory that can be used, templates are only read.
+    """
+    problems: list[Problem] = []
+    files: dict[str, bytes] = {}
+    for name in sorted(loaded.ignition):
+        path = Path(paths.ignition / name)
         try:
-            finish(name, read_regular(path, IGNITION_LIMIT))
+            files[name] = read_regular(path, IGNITION_LIMIT)
         except FileNotFoundError:
             continue
-        except IgnitionError as error:
-            hint = error.hint or _MEND_IGNITION
-            yield Problem(str(path), max(1, error.line), error.path, error.message, hint)
         except (OSError, ValueError) as error:
-            yield _unreadable(path, error)
+            problems.append(_unreadable(path, error))
+    settings = loaded.settings or Settings(networks={})
+    inventory = loaded.inventory or Inventory()
+    remembered = Remembered(paths)
+    finished = finish_all(str(paths.ignition), settings, inventory, files, remembered)
+    problems += finished.bases.problems
+    if problems or loaded.inventory is None:
+        return problems, [], finished.notes
+    told = with_netconf(inventory, finished.bases.variants)
+    judged = judge_finals(finished, told, remembered)
+    unmade = [
+        Problem(origin.file, origin.line, f"profile.{name}", UNRENDERED, _NETCONF)
+        for name in unrendered(told)
+        for origin in (told.profiles[name].origin,)
+    ]
+    kept = own_entries(settings, told, finished.bases.files)
+    return list(judged.problems), unmade, (*kept, *finished.notes, *judged.notes)
 
 
 def extra_files(directory: Path) -> list[Path]:
@@ -131,6 +168,53 @@ def _matchbox(paths: Paths, settings: Settings) -> tuple[list[Problem], list[Pro
         [_placed(directory, hazard) for hazard in hazards],
         [_placed(directory, problem) for problem in snapshot.problems if problem not in hazards],
     )
+
+
+def _keyring(paths: Paths, settings: Settings) -> tuple[list[Problem], list[Problem]]:
+    """What keeps our endpoint from signing, and what could not be tried or should not be."""
+    if not settings.matchbox.builtin or not settings.matchbox.keyring:
+        return [], []
+    file = Path(paths.keyring(settings.matchbox.keyring))
+    doubts = []
+    if open_to_all(file):
+        message = "can be read by every user of this host, and is a secret key"
+        doubts.append(Problem(str(file), 0, "", message, "chown root:pxe-appliance, chmod 640"))
+    try:
+        load_key(file, given_passphrase(os.environ))
+    except KeyringLocked as error:
+        # The service may have been given what whoever runs this has not.
+        doubts.append(Problem(str(file), 0, "", f"is not checked: it {error.message}", error.hint))
+    except KeyringError as error:
+        return [Problem(str(file), 0, "", error.message, error.hint)], doubts
+    return [], doubts
+
+
+def _push(paths: Paths, settings: Settings) -> tuple[list[Problem], list[Problem]]:
+    """What a push to an external Matchbox needs on this host, and what of it others can read."""
+    matchbox = settings.matchbox
+    if matchbox.push is Push.DIRECTORY:
+        directory = Path(paths.settle(matchbox.data))
+        if directory.is_dir():
+            return [], []
+        hint = "mount or make it, or mend [matchbox] data"
+        return [Problem(str(directory), 0, "", "is no directory, and is to be pushed to", hint)], []
+    if matchbox.push is not Push.GRPC:
+        return [], []
+    problems, doubts = [], []
+    for name, raw in (("ca", matchbox.ca), ("cert", matchbox.cert), ("key", matchbox.key)):
+        file = Path(paths.in_keys(raw))
+        try:
+            read_regular(file, EXTRA_LIMIT)
+        except FileNotFoundError:
+            hint = f"put it there, or name another one: [matchbox] {name}"
+            problems.append(Problem(str(file), 0, "", 'does not exist, and push = "grpc" needs it', hint))
+        except (OSError, ValueError) as error:
+            problems.append(_unreadable(file, error))
+        else:
+            if name == "key" and open_to_all(file):
+                message = "can be read by every user of this host, and is a secret key"
+                doubts.append(Problem(str(file), 0, "", message, "chown root:pxe-appliance, chmod 640"))
+    return problems, doubts
 
 
 def _placed(directory: Path, problem: Problem) -> Problem:

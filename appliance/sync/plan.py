@@ -7,7 +7,7 @@ inventory ask for; it knows what each dnsmasq child needs and which leases are l
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from ipaddress import IPv4Address
@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from appliance.addresses import Mac
-from appliance.inventory.model import Inventory, KernelRef, Machine, Profile, Vlan
+from appliance.inventory.model import Bond, Inventory, KernelRef, Layer3, Machine, Nic, Profile, Vlan
 from appliance.settings import (
     HttpSettings,
     ImageSettings,
@@ -238,7 +238,10 @@ def network_facts(network: NetworkSettings) -> Facts:
         "lease": network.lease,
         "mtu": network.mtu,
         "ntp": [str(a) for a in network.ntp],
-        "relayed": [f"{r.subnet} via {r.router}" for r in network.relayed],
+        "relayed": [
+            f"{r.subnet} via {r.router}" + (f", VLAN {r.vlan}" if r.vlan else "") for r in network.relayed
+        ],
+        **({"vlan": network.vlan} if network.vlan else {}),
     }
 
 
@@ -248,12 +251,19 @@ def _profiles(inventory: Inventory) -> dict[str, Facts]:
 
 def profile_facts(profile: Profile) -> Facts:
     """The public facts of a profile."""
-    return {
+    facts: dict[str, object] = {
         "source": _source(profile),
         "args": list(profile.args),
         "ignition": profile.ignition,
         "boot": profile.boot.value,
     }
+    if profile.netconf:
+        facts["netconf"] = profile.netconf.value
+    if profile.tuning:
+        facts["tuning"] = profile.tuning.value
+    if not profile.call_home:
+        facts["call_home"] = False
+    return facts
 
 
 def _source(profile: Profile) -> str | None:
@@ -283,28 +293,55 @@ def machine_facts(machine: Machine) -> Facts:
     optional = {"serial": machine.serial, "uuid": machine.uuid, "arch": machine.arch}
     facts.update({k: v for k, v in optional.items() if v is not None})
     if machine.nics:
-        facts["nics"] = {n.name: str(n.mac) for n in machine.nics}
+        facts["nics"] = {n.name: _nic_facts(n) for n in machine.nics}
     if machine.bonds:
-        facts["bonds"] = {
-            b.name: {
-                "members": list(b.members),
-                "mode": b.mode,
-                "vlans": {v.name: _vlan_facts(v) for v in b.vlans},
-            }
-            for b in machine.bonds
-        }
+        facts["bonds"] = {b.name: _bond_facts(b) for b in machine.bonds}
+    if machine.port:
+        facts["port"] = machine.port
     return facts
+
+
+def _nic_facts(nic: Nic) -> object:
+    more = {"port": nic.port, "mtu": nic.mtu, **_layer3_facts(nic.layer3), "vlans": _vlans_facts(nic.vlans)}
+    said = {key: value for key, value in more.items() if value}
+    return {"mac": str(nic.mac), **said} if said else str(nic.mac)
+
+
+def _bond_facts(bond: Bond) -> Facts:
+    more = {
+        "mtu": bond.mtu,
+        "lacp_rate": bond.lacp_rate,
+        "hash_policy": bond.hash_policy,
+        "min_links": bond.min_links,
+        "primary": bond.primary,
+        "mac": str(bond.mac) if bond.mac else None,
+        **_layer3_facts(bond.layer3),
+    }
+    said = {key: value for key, value in more.items() if value}
+    return {"members": list(bond.members), "mode": bond.mode, **said, "vlans": _vlans_facts(bond.vlans)}
+
+
+def _vlans_facts(vlans: Iterable[Vlan]) -> Facts:
+    return {v.name: _vlan_facts(v) for v in vlans}
 
 
 def _vlan_facts(vlan: Vlan) -> Facts:
     facts = {
         "id": vlan.id,
-        "address": str(vlan.address) if vlan.address else None,
-        "gateway": str(vlan.gateway) if vlan.gateway else None,
         "mtu": vlan.mtu,
-        "dns": [str(server) for server in vlan.dns],
+        **_layer3_facts(vlan.layer3),
     }
     return {key: value for key, value in facts.items() if value}
+
+
+def _layer3_facts(layer3: Layer3) -> Facts:
+    return {
+        "address": str(layer3.address) if layer3.address else None,
+        "gateway": str(layer3.gateway) if layer3.gateway else None,
+        "dns": [str(server) for server in layer3.dns],
+        "search": list(layer3.search),
+        "routes": [f"{r.to} via {r.via} metric {r.metric or 'default'}" for r in layer3.routes],
+    }
 
 
 def _releases(old: Desired, new: Desired) -> Iterator[Release]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from appliance.images.seals import Seals
 from appliance.images.store import Store
 from appliance.inventory.model import BootPolicy, KernelRef
 from appliance.paths import Paths
+from appliance.settings import Push
 from appliance.sync.plan import Desired, MissingImage
 from appliance.system.files import make_directory, read_regular, write_atomic
 
@@ -62,6 +63,15 @@ def publish_binaries(paths: Paths, selection: Selection) -> list[str]:
     return written
 
 
+def publish_scripts(paths: Paths, scripts: Mapping[str, bytes]) -> None:
+    """Put iPXE's own scripts into the TFTP root where they are not there already."""
+    root = Path(paths.tftp)
+    make_directory(root)
+    for name, content in scripts.items():
+        if _digest(root / name) != hashlib.sha256(content).hexdigest():
+            write_atomic(root / name, content)
+
+
 def missing_assets(paths: Paths, desired: Desired) -> Iterator[str]:
     """A sentence for each file below /assets/ that a profile names and that is not there to be served."""
     settings = desired.settings
@@ -80,7 +90,8 @@ def missing_assets(paths: Paths, desired: Desired) -> Iterator[str]:
 
 def missing_images(store: Store, seals: Seals, desired: Desired) -> tuple[MissingImage, ...]:
     """Images that machines need and that the store cannot serve, each with the machines and the reason."""
-    if not desired.settings.matchbox.builtin:
+    matchbox = desired.settings.matchbox
+    if not matchbox.builtin and matchbox.push is Push.NONE:
         return ()
     wanted: dict[str, tuple[ImageRef, str | None]] = {}
     for machine in desired.inventory.machines:

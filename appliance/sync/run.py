@@ -7,6 +7,7 @@ Synchronous on purpose: it waits for disks and for dnsmasq, and one change at a 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
@@ -31,10 +32,13 @@ from appliance.sync.publish import (
     missing_assets,
     missing_images,
     publish_binaries,
+    publish_scripts,
     with_store,
 )
+from appliance.sync.remembered import Remembered
+from appliance.sync.validate import finish_all, judge_finals
 from appliance.system.files import exclusive_lock, read_regular
-from appliance.system.shipped import shipped_manifest, shipped_templates
+from appliance.system.shipped import shipped_manifest, shipped_scripts, shipped_templates
 
 Activate = Callable[[AppliedPlan], ProvenPlan]
 # What may end an activation: its own verdict, the host, or the daemon's own stop.
@@ -76,8 +80,10 @@ class Outcome:
         }
 
 
-def desire(paths: Paths) -> Desired:
+def desire(paths: Paths, remembered: Remembered | None = None) -> Desired:
     """Read settings, inventory and everything they name; what a generation should be.
+
+    `remembered` learns which documents were found good.
 
     Raises:
         OperatorError: with every problem found.
@@ -86,6 +92,9 @@ def desire(paths: Paths) -> Desired:
     settings = load_settings(paths)
     inventory = load_inventory(Path(paths.inventory), settings, ignition_files(Path(paths.ignition)))
     named = sorted({p.ignition for p in inventory.profiles.values() if p.ignition})
+    files = _contents([Path(paths.ignition / name) for name in named], IGNITION_LIMIT)
+    remembered = remembered or Remembered(paths)
+    finished = finish_all(str(paths.ignition), settings, inventory, files, remembered)
     store, seals = Store(paths), Seals(Path(paths.image_seals))
     manifest = with_store(parse_manifest(shipped_manifest()), store, seals)
     desired = compose(
@@ -94,13 +103,21 @@ def desire(paths: Paths) -> Desired:
             settings=settings,
             settings_text=read_regular(Path(paths.settings), 2**20).decode(),
             inventory=inventory,
-            ignition=_contents([Path(paths.ignition / name) for name in named], IGNITION_LIMIT),
+            bases=finished.bases,
             templates=shipped_templates(),
             extra=_contents(extra_files(Path(paths.dnsmasq_extra)), EXTRA_LIMIT),
             selection=choose(manifest, found_binaries(manifest)),
         )
     )
-    notes = (*_matchbox_notes(paths, settings), *missing_assets(paths, desired))
+    judged = judge_finals(finished, desired.inventory, remembered)
+    if judged.problems:
+        message = "cannot use what machines would be given as Ignition"
+        raise OperatorError(message, problems=judged.problems)
+    notes = (
+        *(*desired.notes, *finished.notes, *judged.notes),
+        *_matchbox_notes(paths, settings),
+        *missing_assets(paths, desired),
+    )
     return replace(desired, notes=notes, missing=missing_images(store, seals, desired))
 
 
@@ -140,10 +157,14 @@ def observe(paths: Paths) -> tuple[int | None, Desired | None, str]:
     return number, intact[1] if intact else None, f"{damage}; it is written anew"
 
 
-def plan(paths: Paths, request: Request) -> Plan:
+def plan(paths: Paths, request: Request, remembered: Remembered | None = None) -> Plan:
     """What a sync (or a rollback, when the request names a generation) would change. Changes nothing."""
     base, before, note = observe(paths)
-    after = generations.load_generation(paths, request.to) if request.to is not None else desire(paths)
+    after = (
+        generations.load_generation(paths, request.to)
+        if request.to is not None
+        else desire(paths, remembered)
+    )
     if note:
         after = replace(after, notes=(*after.notes, note))
     return replace(make_plan(base, before, after), damaged=bool(note))
@@ -166,11 +187,15 @@ def sync(
         NotProven: applied, not proven, rolled back.
     """
     with exclusive_lock(Path(paths.lock), purpose="sync"):
-        wanted = plan(paths, request)
+        remembered = Remembered(paths)
+        wanted = plan(paths, request, remembered)
         _agreed(wanted, request)
+        with contextlib.suppress(SurroundingsError):  # a sync without it asks the programs again
+            remembered.save()
         store, seals = Store(paths), Seals(Path(paths.image_seals))
         manifest = with_store(parse_manifest(shipped_manifest()), store, seals)
         publish_binaries(paths, choose(manifest, found_binaries(manifest)))
+        publish_scripts(paths, shipped_scripts())
         if wanted.empty:
             return _as_it_is(paths, wanted, activate, runs)
         pinned = request.to is not None

@@ -17,6 +17,7 @@ from appliance.inventory.rules import judge
 from appliance.paths import Paths
 from appliance.settings_parse import parse_settings
 from appliance.sync.apply import AppliedPlan, ProvenPlan
+from appliance.sync.bases import make_bases, render_here, translate_here
 from appliance.sync.compose import Ingredients, compose
 from appliance.sync.plan import Desired
 from appliance.toml_lines import read_toml
@@ -70,9 +71,10 @@ def ingredients(
     judged = judge(drafts, parsed, documents.keys())
     if judged is None:
         raise OperatorError("cannot use the inventory", problems=drafts.problems)
-    return Ingredients(
-        places, parsed, settings, judged, documents, TEMPLATES, extra or {}, chosen or selection()
-    )
+    named = {p.ignition for p in judged.profiles.values()}
+    files = {name: content for name, content in documents.items() if name in named}
+    bases = make_bases(str(places.ignition), parsed, judged, files, render_here, translate_here)
+    return Ingredients(places, parsed, settings, judged, bases, TEMPLATES, extra or {}, chosen or selection())
 
 
 def case(name: str) -> Ingredients:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -104,8 +105,14 @@ def test_a_machine_brings_its_profile_its_labels_and_its_document() -> None:
     node1 = replace(node1, labels={"rack": "r1"})
     other1 = replace(other1, profile="worker")
     inventory = Inventory((node1, node2, other1), {"worker": WORKER})
-    one, two, far = machine_boots(SETTINGS, inventory, {"worker.ign": b"{}"})
-    assert (one.name, one.macs, one.ignition) == ("node1", (MAC,), b"{}")
+    own = b'{"ignition":{"version":"3.3.0"},"passwd":{"users":[{"name":"core"}]}}'
+    one, two, far = machine_boots(SETTINGS, inventory, {"worker.ign": own})
+    assert (one.name, one.macs) == ("node1", (MAC,))
+    assert one.ignition is not None
+    document = json.loads(one.ignition("a-token"))
+    assert document["passwd"] == {"users": [{"name": "core"}]}
+    assert "a-token" in json.dumps(document), "by which it calls home"
+    assert "a-token" not in json.dumps(json.loads(one.ignition("")))
     assert one.metadata == {
         "name": "node1",
         "hostname": "node1",

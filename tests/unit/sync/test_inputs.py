@@ -11,6 +11,7 @@ import pytest
 from appliance.errors import Problem
 from appliance.paths import Paths
 from appliance.sync.inputs import Counts, examine
+from tests.fakes.keyrings import export
 
 _SETTINGS = '[network.pxe]\ninterface = "eth0"\nsubnet = "172.0.1.0/24"\n'
 _NODE = '[machine.a]\nmac = "52:54:00:aa:00:01"\nip = "172.0.1.21"\nprofile = "p"\n'
@@ -109,3 +110,29 @@ def test_problems_come_by_file_and_line(paths: Paths) -> None:
     problems: list[Problem] = examine(paths)[0]
     assert problems == sorted(problems)
     assert len(problems) == 3
+
+
+def test_a_keyring_that_cannot_sign_is_named(paths: Paths) -> None:
+    file = Path(paths.keys) / "signing.pgp"
+    file.parent.mkdir(parents=True)
+    Path(paths.settings).write_text(f'{_SETTINGS}[matchbox]\nkeyring = "signing.pgp"\n')
+    (problem,), warnings, _ = examine(paths)
+    assert (problem.file, problem.message) == (str(file), "does not exist")
+    assert problem.hint
+    assert warnings == []
+    file.write_bytes(export("ed25519").secret)
+    file.chmod(0o640)
+    assert examine(paths)[:2] == ([], [])
+    file.chmod(0o644)
+    _, (warning,), _ = examine(paths)
+    assert "every user of this host" in warning.message
+
+
+def test_an_encrypted_keyring_is_not_tried_without_its_passphrase(paths: Paths) -> None:
+    file = Path(paths.root) / "elsewhere.pgp"
+    file.write_bytes(export("ed25519", "hunter2").secret)
+    file.chmod(0o600)
+    Path(paths.settings).write_text(f'{_SETTINGS}[matchbox]\nkeyring = "{file}"\n')
+    problems, (warning,), _ = examine(paths)
+    assert problems == []
+    assert (warning.file, warning.message[:18]) == (str(file), "is not checked: it")

@@ -4,10 +4,33 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
 
-from appliance.sync.plan import Desired, Plan, child_of, make_plan
+from appliance.addresses import Hostname, Mac
+from appliance.image_ref import ImageRef
+from appliance.inventory.model import (
+    Bond,
+    Layer3,
+    Machine,
+    Netconf,
+    Nic,
+    Profile,
+    Route,
+    Tuning,
+    Vlan,
+)
+from appliance.settings import NetworkSettings
+from appliance.sync.plan import (
+    Desired,
+    Plan,
+    child_of,
+    machine_facts,
+    make_plan,
+    network_facts,
+    profile_facts,
+)
 from appliance.tree import Activation, RenderedFile, Tree
 from tests.unit.sync.rooms import MOVED, RACK, SETTINGS, desired
 
@@ -326,6 +349,74 @@ def test_every_change_is_plain_json() -> None:
             "vlans": {"storage": {"id": 200, "address": "10.0.200.21/24", "mtu": 9000}},
         }
     }
+
+
+def test_what_a_profile_and_a_network_do_not_use_is_not_shown() -> None:
+    plain = Profile("p", ImageRef("flatcar", "stable"))
+    assert not profile_facts(plain).keys() & {"netconf", "tuning", "call_home"}
+    used = replace(plain, netconf=Netconf.NONE, tuning=Tuning.PERFORMANCE, call_home=False)
+    assert profile_facts(used) == {
+        **profile_facts(plain),
+        "netconf": "none",
+        "tuning": "performance",
+        "call_home": False,
+    }
+    network = NetworkSettings("pxe", "eth0", IPv4Network("172.0.1.0/24"), IPv4Address("172.0.1.1"))
+    assert "vlan" not in network_facts(network)
+    assert network_facts(replace(network, vlan=110))["vlan"] == 110
+
+
+def test_every_change_of_what_a_machine_becomes_is_one_of_the_plan() -> None:
+    carried = Layer3(
+        IPv4Interface("10.0.0.2/24"),
+        IPv4Address("10.0.0.1"),
+        (IPv4Address("10.0.0.3"),),
+        ("example.com",),
+        (Route(IPv4Network("10.1.0.0/16"), IPv4Address("10.0.0.4"), 7),),
+    )
+    nic = Nic("e2", Mac("52:54:00:aa:00:02"))
+    bond = Bond("b0", ("e2",), vlans=(Vlan("x", 5),))
+    machine = Machine(
+        Hostname("m"), Hostname("m"), (Mac("52:54:00:aa:00:01"),), IPv4Address("172.0.1.9"), "pxe"
+    )
+    whole = replace(machine, nics=(nic,), bonds=(bond,))
+    changed = [
+        replace(whole, port="leaf1 1"),
+        *(
+            replace(whole, nics=(one,))
+            for one in (
+                replace(nic, port="leaf1 2"),
+                replace(nic, mtu=9000),
+                replace(nic, layer3=carried),
+                replace(nic, vlans=(Vlan("y", 6),)),
+            )
+        ),
+        *(
+            replace(whole, bonds=(one,))
+            for one in (
+                replace(bond, mtu=9000),
+                replace(bond, layer3=carried),
+                replace(bond, lacp_rate="slow"),
+                replace(bond, hash_policy="layer2"),
+                replace(bond, min_links=1),
+                replace(bond, mode="active-backup", primary="e2"),
+                replace(bond, mac=Mac("52:54:00:aa:00:09")),
+                replace(bond, vlans=(Vlan("x", 5, carried),)),
+                replace(bond, vlans=(Vlan("x", 5, mtu=1400),)),
+                *(
+                    replace(bond, layer3=less)
+                    for less in (
+                        replace(carried, routes=()),
+                        replace(carried, search=()),
+                        replace(carried, dns=()),
+                        replace(carried, gateway=None),
+                    )
+                ),
+            )
+        ),
+    ]
+    facts = [json.dumps(machine_facts(one), sort_keys=True) for one in (whole, *changed)]
+    assert len(set(facts)) == len(facts)
 
 
 BONDED = (
