@@ -112,6 +112,14 @@ class Paths:
     def lock(self) -> PurePosixPath:
         return self.run / "lock"
 
+    def keyring(self, raw: str) -> PurePosixPath:
+        """The file that `[matchbox] keyring` names: relative ones are relative to keys.d/."""
+        return self.in_keys(raw)
+
+    def in_keys(self, raw: str) -> PurePosixPath:
+        """A key or certificate as written in the settings: relative ones are relative to keys.d/."""
+        return self.settle(raw) if PurePosixPath(raw).is_absolute() else self.keys / raw
+
     def settle(self, raw: str) -> PurePosixPath:
         """A path as an operator wrote it in the settings, turned absolute.
 

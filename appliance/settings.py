@@ -16,6 +16,14 @@ class NetworkMode(StrEnum):
     PROXY = "proxy"  # another server gives addresses, we give boot information
 
 
+class Access(StrEnum):
+    """Who may read an Ignition from our endpoint."""
+
+    ARMED = "armed"  # the machine itself, in the boot that was given the token
+    LEASE = "lease"  # as armed, whatever MAC answers for its address: for switches with local proxy ARP
+    OPEN = "open"  # whoever asks for it, as with Matchbox
+
+
 class Push(StrEnum):
     """How our groups and profiles reach an external Matchbox."""
 
@@ -26,10 +34,11 @@ class Push(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Relayed:
-    """A PXE VLAN behind a DHCP relay: its subnet and the relay's address in it (giaddr)."""
+    """A PXE VLAN behind a DHCP relay: its subnet, the relay's address in it (giaddr), its 802.1Q id."""
 
     subnet: IPv4Network
     router: IPv4Address
+    vlan: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,7 @@ class NetworkSettings:
     relayed: tuple[Relayed, ...] = ()
     mtu: int | None = None
     ntp: tuple[IPv4Address, ...] = ()
+    vlan: int | None = None  # its 802.1Q id as the network team knows it; machines there never see the tag
 
     def subnet_of(self, ip: IPv4Address) -> IPv4Network | None:
         """The subnet of this network, our own or a relayed one, that `ip` lies in."""
@@ -66,12 +76,20 @@ class MatchboxSettings:
     """The Matchbox endpoint that machines are handed to.
 
     `endpoint` is `builtin` or the base URL of an external one, without a slash at the end; `data` is an
-    operator's own Matchbox data directory as written (see `Paths.settle`).
+    operator's own Matchbox data directory as written (see `Paths.settle`). `keyring` is a file with OpenPGP's
+    secret key as written (see `Paths.keyring`); empty: nothing is signed. `grpc` is HOST:PORT of the external
+    one's gRPC side; `ca`, `cert` and `key` are files for it as written (see `Paths.in_keys`).
     """
 
     endpoint: str = "builtin"
     data: str = "/etc/pxe-appliance/matchbox"
     push: Push = Push.NONE
+    ignition: Access = Access.ARMED
+    keyring: str = ""
+    grpc: str = ""
+    ca: str = "/etc/pxe-appliance/keys.d/matchbox-ca.crt"
+    cert: str = "/etc/pxe-appliance/keys.d/matchbox-client.crt"
+    key: str = "/etc/pxe-appliance/keys.d/matchbox-client.key"
 
     @property
     def builtin(self) -> bool:

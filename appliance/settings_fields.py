@@ -10,7 +10,7 @@ from typing import Final
 
 from appliance import grammar
 from appliance.reading import Unfit, shown
-from appliance.settings import NetworkMode, Push
+from appliance.settings import Access, NetworkMode, Push
 from appliance.shapes import Field, ListOf, NamedTables, Number, Table, Text
 
 IMAGE_SOURCES: Final = ("flatcar", "fedora-coreos", "container-linux", "ipxe")
@@ -40,7 +40,8 @@ _LEASE: Final = Text("a lease time", parse_lease, {"pattern": "^[1-9][0-9]*[smhd
 
 RELAYED_SUBNET: Final = Field("subnet", grammar.SUBNET, "the VLAN behind the relay", required=True)
 ROUTER: Final = Field("router", grammar.IPV4, "the relay's address on that VLAN", required=True)
-_RELAYED_TABLE: Final = Table("A PXE VLAN behind a DHCP relay.", (RELAYED_SUBNET, ROUTER))
+VLAN: Final = Field("vlan", Number("a VLAN id", 1, 4094), "its 802.1Q id, for export switchports")
+_RELAYED_TABLE: Final = Table("A PXE VLAN behind a DHCP relay.", (RELAYED_SUBNET, ROUTER, VLAN))
 
 INTERFACE: Final = Field(
     "interface", grammar.INTERFACE, "the NIC, VLAN device or bridge that faces it", required=True
@@ -56,7 +57,9 @@ LEASE: Final = Field("lease", _LEASE, "how long an address is lent: 120s to 365d
 RELAYED: Final = Field("relayed", ListOf(_RELAYED_TABLE, most=64), "VLANs behind DHCP relays")
 MTU: Final = Field("mtu", Number("an MTU", 576, 9216), "sent to machines as option 26")
 NTP: Final = Field("ntp", ListOf(grammar.IPV4, most=8), "time servers, sent to machines as option 42")
-_NETWORK_TABLE: Final = Table("A PXE VLAN.", (INTERFACE, SUBNET, ADDRESS, MODE, LEASE, RELAYED, MTU, NTP))
+_NETWORK_TABLE: Final = Table(
+    "A PXE VLAN.", (INTERFACE, SUBNET, ADDRESS, MODE, LEASE, RELAYED, MTU, NTP, VLAN)
+)
 
 PORT: Final = Field("port", Number("a port", 1, 65535), "where HTTP listens, on every PXE address")
 _HTTP_TABLE: Final = Table("Our HTTP side.", (PORT,))
@@ -64,9 +67,27 @@ _HTTP_TABLE: Final = Table("Our HTTP side.", (PORT,))
 ENDPOINT: Final = Field("endpoint", grammar.ENDPOINT, "builtin, or the base URL of an external Matchbox")
 DATA: Final = Field("data", grammar.LOCAL_PATH, "an operator's own Matchbox data directory")
 PUSH: Final = Field(
-    "push", grammar.word_of("a way to push", Push), "to an external Matchbox: none in this version"
+    "push",
+    grammar.word_of("a way to push", Push),
+    "how our groups and profiles reach an external Matchbox: as files below data, or by gRPC",
 )
-_MATCHBOX_TABLE: Final = Table("The Matchbox endpoint.", (ENDPOINT, DATA, PUSH))
+GRPC: Final = Field("grpc", grammar.HOST_PORT, "the external Matchbox's gRPC side, HOST:PORT")
+CA: Final = Field("ca", grammar.LOCAL_PATH, "who signed its certificate; in keys.d/ unless absolute")
+CERT: Final = Field("cert", grammar.LOCAL_PATH, "our client certificate; in keys.d/ unless absolute")
+KEY: Final = Field("key", grammar.LOCAL_PATH, "the key of our client certificate; in keys.d/ unless absolute")
+IGNITION_ACCESS: Final = Field(
+    "ignition",
+    grammar.word_of("who may read an Ignition", Access),
+    "armed: the machine itself, in a boot with the token; lease: whatever MAC answers for it; open: anybody",
+)
+KEYRING: Final = Field(
+    "keyring",
+    grammar.LOCAL_PATH,
+    "a file with an OpenPGP secret key, in keys.d/ unless absolute: what .sig and .asc are signed with",
+)
+_MATCHBOX_TABLE: Final = Table(
+    "The Matchbox endpoint.", (ENDPOINT, DATA, PUSH, IGNITION_ACCESS, KEYRING, GRPC, CA, CERT, KEY)
+)
 
 MIRROR: Final = Field("mirror", grammar.MIRROR, "where to fetch from; {channel} may stand in it")
 KEYS: Final = Field("keys", ListOf(grammar.FILE_NAME, most=16), "signing keys in keys.d/")

@@ -98,6 +98,7 @@ def _network(name: str, row: Row) -> NetworkSettings | None:
         relayed=relayed,
         mtu=mtu,
         ntp=ntp or (),
+        vlan=row.get(keys.VLAN),
     )
 
 
@@ -109,7 +110,7 @@ def _relayed(row: Row) -> Iterator[Relayed]:
         if reason := usable_by_host(router, subnet):
             hint = "write the address that the relay has on that VLAN"
             below.add("router", f"cannot be the relay's address: {reason}", hint)
-        yield Relayed(subnet, router)
+        yield Relayed(subnet, router, below.get(keys.VLAN))
 
 
 def _check_neighbours(row: Row, network: NetworkSettings, before: Iterable[NetworkSettings]) -> None:
@@ -135,12 +136,39 @@ def _subnets(network: NetworkSettings) -> Iterator[IPv4Network]:
 def _matchbox(row: Row) -> MatchboxSettings:
     plain = MatchboxSettings()
     endpoint, data, push = row.get(keys.ENDPOINT), row.get(keys.DATA), row.get(keys.PUSH)
-    read = MatchboxSettings(endpoint or plain.endpoint, data or plain.data, push or plain.push)
-    if read.push is not Push.NONE:
-        # A setting that would be ignored is refused: an operator would count on it.
-        hint = "leave it out, and bring groups and profiles to the external Matchbox yourself"
-        row.add("push", f"push is not part of this version: {read.push.value} would do nothing", hint)
+    access = row.get(keys.IGNITION_ACCESS) or plain.ignition
+    keyring = row.get(keys.KEYRING) or plain.keyring
+    grpc, ca, cert, key = (row.get(each) for each in (keys.GRPC, keys.CA, keys.CERT, keys.KEY))
+    read = MatchboxSettings(
+        endpoint or plain.endpoint,
+        data or plain.data,
+        push or plain.push,
+        access,
+        keyring,
+        grpc or plain.grpc,
+        ca or plain.ca,
+        cert or plain.cert,
+        key or plain.key,
+    )
+    if read.keyring and not read.builtin:
+        row.add("keyring", "an external Matchbox signs by itself", "leave it out: it would do nothing")
+    _check_push(row, read, wrong_endpoint=endpoint is None and row.has(keys.ENDPOINT))
     return read
+
+
+def _check_push(row: Row, read: MatchboxSettings, *, wrong_endpoint: bool) -> None:
+    """What a push needs, and what would be ignored without one: an operator would count on it."""
+    if read.push is not Push.NONE and read.builtin and not wrong_endpoint:
+        hint = 'write endpoint = "http://HOST:PORT", the external one, or leave push out'
+        row.add("push", "there is no external Matchbox to push to: our own reads the inventory", hint)
+    if read.push is Push.GRPC and not row.has(keys.GRPC):
+        hint = 'add grpc = "HOST:8081"; Matchbox listens there when it runs with -rpc-address'
+        row.add("push", 'push = "grpc" needs the address of the gRPC side', hint)
+    if read.push is Push.DIRECTORY or not row.has(keys.PUSH):
+        for unused in (keys.GRPC, keys.CA, keys.CERT, keys.KEY):
+            if row.has(unused):
+                hint = 'write push = "grpc", or leave it out'
+                row.add(unused.name, "counts with a push by gRPC only", hint)
 
 
 def _image(row: Row | None) -> ImageSettings:
@@ -166,17 +194,29 @@ def _values(settings: Settings) -> Iterator[tuple[Path, str]]:
         yield (*at, keys.ADDRESS.name), str(network.address)
         yield (*at, keys.MODE.name), network.mode.value
         yield (*at, keys.LEASE.name), f"{network.lease}s"
-        yield (*at, keys.RELAYED.name), _listed(f"{r.subnet} via {r.router}" for r in network.relayed)
+        yield (*at, keys.RELAYED.name), _listed(_relayed_words(r) for r in network.relayed)
         yield (*at, keys.MTU.name), str(network.mtu or "")
         yield (*at, keys.NTP.name), _listed(network.ntp)
+        yield (*at, keys.VLAN.name), str(network.vlan or "")
     yield ("http", keys.PORT.name), str(settings.http.port)
     yield ("matchbox", keys.ENDPOINT.name), settings.matchbox.endpoint
     yield ("matchbox", keys.DATA.name), settings.matchbox.data
     yield ("matchbox", keys.PUSH.name), settings.matchbox.push.value
+    yield ("matchbox", keys.IGNITION_ACCESS.name), settings.matchbox.ignition.value
+    yield ("matchbox", keys.KEYRING.name), settings.matchbox.keyring
+    yield ("matchbox", keys.GRPC.name), settings.matchbox.grpc
+    yield ("matchbox", keys.CA.name), settings.matchbox.ca
+    yield ("matchbox", keys.CERT.name), settings.matchbox.cert
+    yield ("matchbox", keys.KEY.name), settings.matchbox.key
     for name, image in settings.images.items():
         yield ("images", name, keys.MIRROR.name), image.mirror or ""
         yield ("images", name, keys.KEYS.name), _listed(image.keys)
         yield ("images", name, keys.ARCH.name), _listed(image.arch)
+
+
+def _relayed_words(relayed: Relayed) -> str:
+    vlan = f", VLAN {relayed.vlan}" if relayed.vlan else ""
+    return f"{relayed.subnet} via {relayed.router}{vlan}"
 
 
 def _listed(values: Iterable[object]) -> str:

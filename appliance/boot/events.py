@@ -36,6 +36,8 @@ class EventKind(StrEnum):
     HTTP_ERROR = "http-error"
     ROGUE_SERVER = "rogue-server"
     REPORT = "report"
+    LIFECYCLE = "lifecycle"  # new, installing, installed, reinstall
+    HELD = "held"
     SYNC = "sync"
     ROLLBACK = "rollback"
     DNSMASQ = "dnsmasq"

@@ -54,6 +54,10 @@ CLASSES: Final = (
 BY_ARCH: Final[Mapping[int, ClientClass]] = MappingProxyType({c.arch: c for c in CLASSES})
 # A firmware of a class that is not in the table carries this tag.
 OTHER_TAG: Final = "b-other"
+# Machines that boot from their disk: they get an address, no boot file.
+DISK_TAG: Final = "disk"
+# What UEFI HTTP boot is pointed to instead: below /assets/ipxe/, where no such file is.
+DISK_FILE: Final = "boot-from-the-disk"
 
 # Seen in the field or assigned by IANA, not served: only named, so that a refusal can be read.
 _ONLY_NAMED: Final[Mapping[int, str]] = MappingProxyType(

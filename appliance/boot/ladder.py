@@ -203,6 +203,10 @@ def climb(ladder: Ladder, event: Event) -> Ladder:
     if event.kind is K.SCRIPT:
         image = event.detail.get("image", "")
         climbed = replace(climbed, handed_to_disk=event.detail.get("to") == "disk", image=image)
+        if event.detail.get("to") == "held":
+            climbed = replace(climbed, verdict=_held(event))
+    if event.kind in {K.OFFER, K.ACK} and event.detail.get("to") == "disk":
+        climbed = replace(climbed, handed_to_disk=True)  # some never asks for an address alone
     return climbed
 
 
@@ -277,7 +281,7 @@ def _fetched(ladder: Ladder, event: Event) -> Ladder:
             "boot-loop",
             f"fetched {file or 'its first stage'} {fetches} times in a row and never came further",
             "turn Secure Boot off (firmware may refuse the binary without a word) or publish another iPXE "
-            "build, then power-cycle it",
+            "build; then let it go with pxe-appliance machine release, and power-cycle it",
         )
     return replace(ladder, file=file, fetches=fetches, verdict=verdict)
 
@@ -288,6 +292,11 @@ def _refused(ladder: Ladder, event: Event) -> Ladder:
     verdict = Verdict("no-boot-file", event.detail.get("reason", ""), event.detail.get("remedy", ""))
     rungs = MappingProxyType({K.DISCOVER: event.at})
     return replace(ladder, rung=K.DISCOVER, rungs=rungs, last=event.at, handed_to_disk=False, verdict=verdict)
+
+
+def _held(event: Event) -> Verdict:
+    remedy = event.detail.get("remedy", "release it")
+    return Verdict("held", f"held: {event.detail.get('reason', 'it gets nothing to boot')}", remedy)
 
 
 def _rung(name: object) -> EventKind:

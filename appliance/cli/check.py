@@ -23,7 +23,13 @@ def check(paths: Paths, output: str = Output.TABLE) -> int:
     """
     problems, warnings, counts = examine(paths)
     if output == Output.JSON:
-        print_json({"problems": [asdict(p) for p in problems], "warnings": [asdict(w) for w in warnings]})
+        print_json(
+            {
+                "problems": [asdict(p) for p in problems],
+                "warnings": [asdict(w) for w in warnings],
+                "notes": list(counts.notes),
+            }
+        )
     else:
         _print(problems, warnings, counts)
     return int(ExitCode.OPERATOR if problems else ExitCode.FINE)
@@ -43,6 +49,8 @@ def _print(problems: Sequence[Problem], warnings: Sequence[Problem], counts: Cou
         _counted(counts.networks, "network"),
         *([_counted(len(warnings), "warning")] if warnings else []),
     )
+    for note in counts.notes:
+        sys.stdout.write(safe_text(f"note: {note}", limit=4000) + "\n")
     sys.stdout.write(f"OK: {', '.join(summary)}\n")
 
 

@@ -26,6 +26,7 @@ mode      = "dhcp"                # "dhcp": we own addressing here; "proxy": ano
 lease     = "1h"                  # 120s at least; it is also how long a removed machine may keep its address
 # mtu     = 1500                  # sent to machines as option 26
 # ntp     = ["$address"]          # time servers, sent as option 42
+# vlan    = 110                   # its number as the network team knows it, for export switchports
 # relayed = [{ subnet = "192.0.2.0/24", router = "192.0.2.1" }]   # VLANs behind DHCP relays
 
 [http]
@@ -34,6 +35,7 @@ port = 8080                       # boot scripts, images and the status page, on
 [matchbox]
 endpoint = "builtin"              # or the base URL of an external one: "http://matchbox.example.com:8080"
 # data   = "/etc/pxe-appliance/matchbox"   # Matchbox data of your own: groups profiles ignition generic cloud
+# keyring = "signing.pgp"         # in keys.d/: an OpenPGP secret key, for /ipxe.sig, /ignition.asc and so on
 
 # Where images come from. What is not set here is the project's own servers and keys.
 # [images.flatcar]                # likewise fedora-coreos, container-linux, ipxe
@@ -60,6 +62,7 @@ _INVENTORY: Final = Template("""\
 # ip      = "$example"
 # profile = "worker"
 # labels  = { rack = "r1", role = "worker" }
+# port    = "leaf1 Ethernet1/1"   # where it is plugged in: for export switchports
 #
 # [machine.node1.nic.eno2]        # its other NICs: known, and never given an address here
 # mac = "52:54:00:aa:00:02"

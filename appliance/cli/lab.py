@@ -29,11 +29,18 @@ def run(
         bool,
         typer.Option("--image", help="Boot a release of the image store, then a second one, then roll back."),
     ] = False,
+    lifecycle: Annotated[
+        bool,
+        typer.Option(
+            "--lifecycle",
+            help="Five machines of its own: install, disk, reinstall; a loop, a thief, a bond.",
+        ),
+    ] = False,
 ) -> None:
     """Boot machines through the appliance: 0 when all called home and no outsider got an address."""
     from appliance.lab.run import Wishes, lab_run
 
-    lab_run(Wishes(machines, firmware, keep, timeout, cache, image), stdout_console())
+    lab_run(Wishes(machines, firmware, keep, timeout, cache, image, lifecycle), stdout_console())
 
 
 def up(machines: _Machines = 2, firmware: _Firmware = FirmwareChoice.MIXED, cache: _Cache = CACHE) -> None:

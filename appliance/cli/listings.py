@@ -45,7 +45,7 @@ def machines(paths: Paths, *, output: Output) -> None:
         print_json(rows)
         return
     print_table(
-        ("MACHINE", "IP", "MAC", "PROFILE", "BOOT", "STATE", "RUNG", "AT", "VERDICT"),
+        ("MACHINE", "IP", "MAC", "PROFILE", "BOOT", "LIFE", "STATE", "RUNG", "AT", "VERDICT"),
         (_machine_cells(row) for row in rows),
         empty="No machines: put some into inventory.d/ and run pxe-appliance sync.",
     )
@@ -60,10 +60,19 @@ def machine_show(paths: Paths, name: str, *, output: Output) -> None:
     print_lines(_facts_lines(facts if isinstance(facts, dict) else {}, 0))
 
 
-def machine_reinstall(paths: Paths, name: str) -> None:
-    """Have a machine installed again at its next boot."""
-    ask(paths, "POST", f"/v1/machines/{quote(name, safe='')}/reinstall")
-    print_lines([f"{name} gets its installer again at its next boot."])
+def machine_turn(paths: Paths, name: str, turn: str, *, reason: str = "") -> None:
+    """Have a machine installed again, held or released; print what that means."""
+    body = {"reason": reason} if reason else None
+    answer = ask(paths, "POST", f"/v1/machines/{quote(name, safe='')}/{turn}", body)
+    life = answer if isinstance(answer, dict) else {}
+    said = {
+        "new": f"{name} is new: its profile decides what it boots.",
+        "installing": f"{name} gets its installer at its next boot.",
+        "installed": f"{name} boots from its disk.",
+        "reinstall": f"{name} gets its installer again at its next boot.",
+        "held": f"{name} is held: it gets nothing to boot until pxe-appliance machine release {name}.",
+    }
+    print_lines([said.get(str(life.get("state")), f"{name}: {life.get('state')}")])
 
 
 def events(paths: Paths, *, follow: bool, machine: str | None, limit: int, output: Output) -> None:
@@ -182,7 +191,7 @@ def _board(console: Console, rows: Sequence[Mapping[str, object]]) -> Iterable[s
     order = {"stuck": 0, "booting": 1, "booted": 2}
     ranked = sorted(rows, key=lambda r: (order.get(str(_at(r, "boot", "state")), 3), str(r.get("name"))))
     for row in ranked[: max(console.height - 16, 5)]:
-        name, ip, _, _, _, state, rung, at, verdict = _machine_cells(row)
+        name, ip, _, _, _, _, state, rung, at, verdict = _machine_cells(row)
         yield f"{name:<20} {ip:<15} {state:<8} {rung:<9} {at:<25} {verdict}"
 
 
@@ -194,6 +203,7 @@ def _machine_cells(row: Mapping[str, object]) -> tuple[str, ...]:
         ", ".join(macs) if isinstance(macs, list) else _NONE,
         str(row.get("profile") or _NONE),
         str(_at(row, "boot", "policy") or _NONE),
+        str(row.get("lifecycle") or _NONE),
         str(_at(row, "boot", "state") or _NONE),
         str(row.get("rung") or _NONE),
         str(row.get("rung_at") or _NONE),

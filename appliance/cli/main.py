@@ -21,6 +21,7 @@ from appliance.cli import lab as lab_command
 from appliance.cli.common import (
     INTERRUPTED,
     ROOT_VARIABLE,
+    Listing,
     Output,
     Session,
     report_error,
@@ -38,9 +39,11 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="The settings in force.", no_args_is_help=True)
 machine_app = typer.Typer(help="One machine.", no_args_is_help=True)
+export_app = typer.Typer(help="The inventory for others to use.", no_args_is_help=True)
 lab_app = typer.Typer(help="The virtual rack: machines in QEMU that really PXE-boot.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(machine_app, name="machine")
+app.add_typer(export_app, name="export")
 app.add_typer(lab_app, name="lab")
 
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print it.")]
@@ -182,15 +185,54 @@ def machines(context: typer.Context, output: OutputOption = Output.TABLE) -> Non
 
 
 @machine_app.command("show")
-def machine_show(context: typer.Context, name: str, output: OutputOption = Output.TABLE) -> None:
+def machine_show(
+    context: typer.Context,
+    name: str,
+    ignition: Annotated[
+        bool, typer.Option("--ignition", help="The Ignition document that it would be given, instead.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
     """One machine: what the inventory says, and its last boot rung by rung."""
+    if ignition:
+        from appliance.cli.ignition import show_ignition  # the daemon's reading of a generation, and more
+
+        show_ignition(_session(context).paths, name)
+        return
     listings.machine_show(_session(context).paths, name, output=output)
 
 
 @machine_app.command("reinstall")
 def machine_reinstall(context: typer.Context, name: str) -> None:
     """Give an installed machine (boot = "install-once") its installer again at its next boot."""
-    listings.machine_reinstall(_session(context).paths, name)
+    listings.machine_turn(_session(context).paths, name, "reinstall")
+
+
+@machine_app.command("hold")
+def machine_hold(
+    context: typer.Context,
+    name: str,
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Shown on the machine's own screen.")] = "",
+) -> None:
+    """Give a machine nothing to boot until it is released; its screen says why."""
+    listings.machine_turn(_session(context).paths, name, "hold", reason=reason or "by its operator")
+
+
+@machine_app.command("release")
+def machine_release(context: typer.Context, name: str) -> None:
+    """Let a held machine go on where it was."""
+    listings.machine_turn(_session(context).paths, name, "release")
+
+
+@export_app.command("switchports")
+def export_switchports(
+    context: typer.Context,
+    output: Annotated[Listing, typer.Option("--output", "-o", help="How to print it.")] = Listing.TABLE,
+) -> None:
+    """What each switch port has to be: host port or trunk, VLANs, LACP, spanning tree, MTU."""
+    from appliance.cli import export
+
+    export.switchports(_session(context).paths, output=output)
 
 
 @app.command()

@@ -129,6 +129,9 @@ def _conclude(wanted: Plan, result: dict[str, object]) -> None:
     if wanted.empty:
         if not active:
             stderr_console().print("The daemon is not running: nothing is served.", markup=False)
+        # The endpoint was asked all the same: it may have changed, or just been mended.
+        said = [str(line) for line in evidence] if isinstance(evidence, list) else []
+        print_lines(f"  {line}" for line in said if line.startswith("matchbox: "))
         return
     if isinstance(evidence, list):
         print_lines(f"  {line}" for line in evidence)

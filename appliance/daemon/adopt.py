@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from types import MappingProxyType
 
+from appliance.daemon.kept_documents import KeptDocuments
 from appliance.daemon.served import Served
 from appliance.daemon.signals import Adopted
 from appliance.errors import SurroundingsError
@@ -62,11 +63,7 @@ def adopted_generation(paths: Paths) -> Adopted | None:
         files = tuple(str(name) for name in facts["files"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SurroundingsError(f"cannot understand boot.json of generation {number}: {error}") from error
-    ignition = {
-        path.removeprefix("ignition/"): file.content
-        for path, file in desired.tree.files.items()
-        if path.startswith("ignition/")
-    }
+    directory = generations.generation_directory(paths, number)
     return Adopted(
         Served.of(
             desired.settings,
@@ -76,6 +73,6 @@ def adopted_generation(paths: Paths) -> Adopted | None:
             proven=manifest.proven,
             boot_files=files,
             refused_classes=MappingProxyType(refused),
-            ignition=MappingProxyType(ignition),
+            ignition=KeptDocuments(directory, desired.tree),
         )
     )

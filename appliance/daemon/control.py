@@ -15,6 +15,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from appliance.boot.policy import Cue
 from appliance.errors import ApplianceError, ExitCode, OperatorError, Refused, SurroundingsError
 from appliance.sync.run import Request
 
@@ -44,10 +45,13 @@ class Actions(Protocol):
     """What the daemon can be told."""
 
     async def sync(self, request: Request) -> dict[str, object]: ...
-    async def reinstall(self, name: str) -> None: ...
+    async def turn(self, name: str, cue: Cue, reason: str = "") -> dict[str, object]: ...
+    def ignition(self, name: str) -> bytes | None: ...
 
 
 _READ_SECONDS = 30.0  # that a listener may take for one line
+
+_CUES = {cue.value: cue for cue in (Cue.REINSTALL, Cue.HOLD, Cue.RELEASE)}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -60,12 +64,22 @@ def control_app(readings: Readings, actions: Actions) -> web.Application:
     async def sync(request: web.Request) -> web.Response:
         return web.json_response(await actions.sync(_sync_request(await _body(request))))
 
-    async def reinstall(request: web.Request) -> web.Response:
-        await actions.reinstall(request.match_info["name"])
-        return web.json_response({"ok": True})
+    async def turn(request: web.Request) -> web.Response:
+        body = await _body(request) if request.can_read_body else {}
+        cue, reason = _CUES[request.match_info["cue"]], str(body.get("reason", ""))[:200]
+        return web.json_response(await actions.turn(request.match_info["name"], cue, reason))
 
+    # Not among the readings: it holds secrets, and those are asked for on the PXE address, too.
+    async def ignition(request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        document = actions.ignition(name)
+        if document is None:
+            raise Refused(f"{name} boots without Ignition", hint="its profile names none")
+        return web.Response(body=document, content_type="application/json")
+
+    app.router.add_get("/v1/machines/{name}/ignition", ignition)
     app.router.add_post("/v1/sync", sync)
-    app.router.add_post("/v1/machines/{name}/reinstall", reinstall)
+    app.router.add_post(f"/v1/machines/{{name}}/{{cue:{'|'.join(_CUES)}}}", turn)
     return app
 
 

@@ -14,6 +14,7 @@ from ipaddress import AddressValueError, IPv4Address
 
 from aiohttp import web
 
+from appliance.matchbox.methods import Connection
 from appliance.settings import Settings
 
 MOST = 1024
@@ -34,7 +35,7 @@ class Gate(asyncio.Protocol):
         if not admitted(peer_of(transport), peers, self._settings()):
             transport.abort()
             return
-        handler = self._server()
+        handler = Connection(self._server)
         transport.set_protocol(handler)
         handler.connection_made(transport)
 

@@ -1,4 +1,4 @@
-"""What outlives a restart: the newest events, and how far each machine has come. SQLite, bounded.
+"""What outlives a restart: the newest events, how far each machine has come, and its life. SQLite, bounded.
 
 Everything in here is a convenience: a damaged file is set aside and begun anew, a full or read-only disk
 means a history in memory, and neither keeps the wire from being served.
@@ -12,23 +12,29 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from appliance.boot.policy import Life, LifeState
 from appliance.system.files import make_directory
 
 EVENTS_KEPT = 100_000
 STRANGERS_KEPT = 20_000  # of these; whoever is on the wire can make as many as they like
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_NOTHING: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType({})
 _log = logging.getLogger("pxe-appliance")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS event (id INTEGER PRIMARY KEY, machine TEXT, body TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS event_machine ON event (machine, id);
 CREATE TABLE IF NOT EXISTS installed (machine TEXT PRIMARY KEY, at TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS ladder (machine TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS life (machine TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS tokens (machine TEXT PRIMARY KEY, body TEXT NOT NULL);
 """
+LADDER, LIFE, TOKENS = TABLES = ("ladder", "life", "tokens")
+Kept = Mapping[str, Mapping[str, str]]  # by table: JSON text by machine
 
 
 class History:
@@ -44,22 +50,18 @@ class History:
         self._db, self.problem = opened.db, opened.problem
         self.durable, self.lost_installs = opened.durable, opened.lost_installs
 
-    def append(
-        self,
-        events: Iterable[tuple[str | None, str]] = (),
-        ladders: Mapping[str, str] = _NOTHING,
-        installed: Mapping[str, str | None] = _NOTHING,
-    ) -> None:
+    def append(self, events: Iterable[tuple[str | None, str]] = (), kept: Kept = _NOTHING) -> None:
         """Keep all of it in one transaction.
 
         Args:
             events: machine and JSON text.
-            ladders: JSON text by machine.
-            installed: when a machine was installed (RFC 3339) by its name; None to forget it.
+            kept: by table, what takes the place of what was known of a machine.
         """
         with self._db:
             self._db.executemany("INSERT INTO event (machine, body) VALUES (?, ?)", events)
-            self._db.executemany("INSERT OR REPLACE INTO ladder VALUES (?, ?)", ladders.items())
+            for table in TABLES:
+                rows = kept.get(table, {}).items()
+                self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", rows)  # noqa: S608
             self._db.execute(
                 "DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - ?",
                 (EVENTS_KEPT,),
@@ -69,18 +71,14 @@ class History:
                 "(SELECT id FROM event WHERE machine IS NULL ORDER BY id DESC LIMIT 1 OFFSET ?)",
                 (STRANGERS_KEPT,),
             )
-            for machine, at in installed.items():
-                self._db.execute("DELETE FROM installed WHERE machine = ?", (machine,))
-                if at is not None:
-                    self._db.execute("INSERT INTO installed VALUES (?, ?)", (machine, at))
 
-    def installed(self) -> dict[str, str]:
-        """When each installed machine said so, RFC 3339."""
-        return dict(self._db.execute("SELECT machine, at FROM installed"))
-
-    def ladders(self) -> dict[str, object]:
-        """Every machine's ladder as parsed JSON."""
-        return {m: json.loads(body) for m, body in self._db.execute("SELECT machine, body FROM ladder")}
+    def kept(self, table: str) -> dict[str, object]:
+        """What one of `TABLES` knows, as parsed JSON by machine; a text that is none is left out."""
+        found = {}
+        for machine, body in self._db.execute(f"SELECT machine, body FROM {table}"):  # noqa: S608
+            with contextlib.suppress(ValueError):
+                found[machine] = json.loads(body)
+        return found
 
     def events(self, *, limit: int, machine: str | None = None) -> list[str]:
         """The newest `limit` events as JSON texts, oldest first; of one machine when named."""
@@ -128,19 +126,37 @@ def _opened(path: Path) -> _Opened:
 
 
 def _salvage(path: Path, db: sqlite3.Connection) -> int | None:
-    """Bring over who is installed from the damaged file; how many it were, None when it cannot be read."""
+    """Bring over the machines' lives from the damaged file; how many, None when they cannot be read."""
     rows: list[tuple[str, str]] | None = None
     with contextlib.suppress(sqlite3.Error):
         damaged = sqlite3.connect(f"{path.absolute().as_uri()}.damaged?mode=ro", uri=True)
         with contextlib.closing(damaged):
             # Else a file that was cut short is refused with all the pages that it still has (lockBtree).
             damaged.execute("PRAGMA writable_schema=ON")
-            rows = damaged.execute("SELECT machine, at FROM installed").fetchall()
+            rows = _lives(damaged)
     if rows is None:
         return None
     with contextlib.suppress(sqlite3.Error), db:
-        db.executemany("INSERT OR REPLACE INTO installed VALUES (?, ?)", rows)
+        db.executemany("INSERT OR REPLACE INTO life VALUES (?, ?)", rows)
     return len(rows)
+
+
+def _lives(db: sqlite3.Connection) -> list[tuple[str, str]]:
+    """The machines' lives; of a file from before there were lives, who is installed."""
+    there = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    rows: dict[str, str] = {}
+    if "installed" in there:
+        for machine, at in db.execute("SELECT machine, at FROM installed"):
+            since = None
+            with contextlib.suppress(ValueError, TypeError):
+                since = datetime.fromisoformat(at).astimezone(UTC)
+            # When does not matter: a machine that is forgotten here is installed over.
+            rows[machine] = json.dumps(Life(LifeState.INSTALLED, since).as_json())
+    if LIFE in there:
+        rows |= dict(db.execute("SELECT machine, body FROM life").fetchall())
+    elif "installed" not in there:
+        raise sqlite3.DatabaseError("there is no table of lives")
+    return list(rows.items())
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -150,6 +166,9 @@ def _open(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.executescript(_SCHEMA)
+        with db:
+            db.executemany("INSERT OR REPLACE INTO life VALUES (?, ?)", _lives(db))
+            db.execute("DELETE FROM installed")
         if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
             damage = sqlite3.DatabaseError("pages are damaged")
             damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT

@@ -35,6 +35,7 @@ from appliance.matchbox.assets import AssetFile, AssetRoot, NoAsset, open_asset
 from appliance.matchbox.model import Boot
 from appliance.paths import Paths
 from appliance.settings import Settings
+from appliance.sync.documents import makes_ignition
 from appliance.sync.handover import boot_of, machine_url
 
 _EVERY: Final = 5.0  # seconds between looks at what is on disk
@@ -80,7 +81,7 @@ class Images:
         if (stream, version) in self._damaged:
             return f"image {stream}@{version} is damaged: {self._damaged[stream, version]}"
         url = machine_url(settings, settings.networks[machine.network])
-        return boot_of(profile, url, machine.arch, version)
+        return boot_of(profile, url, machine.arch, version, made=makes_ignition(machine, profile))
 
     def release_of(self, kernel: str) -> str:
         """The release that a kernel's path leads to at this moment; empty when it is none of the store."""

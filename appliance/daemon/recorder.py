@@ -7,10 +7,8 @@ import json
 import logging
 import sqlite3
 import threading
-from datetime import datetime
 
-from appliance.boot.events import Event, rfc3339
-from appliance.boot.ladder import Ladder
+from appliance.boot.events import Event
 from appliance.daemon.history import History
 
 _EVERY = 0.5  # seconds between writes
@@ -25,8 +23,7 @@ class Recorder:
     def __init__(self, history: History) -> None:
         self._history = history
         self._events: list[tuple[str | None, str]] = []
-        self._ladders: dict[str, str] = {}
-        self._installed: dict[str, str | None] = {}
+        self._kept: dict[str, dict[str, str]] = {}
         self._listeners: dict[asyncio.Queue[str], str | None] = {}
         self._busy = threading.Lock()
         self.dropped = 0
@@ -54,13 +51,9 @@ class Recorder:
                 listener.get_nowait()
             listener.put_nowait(text)
 
-    def save(self, machine: str, ladder: Ladder) -> None:
-        """Keep how far a machine has come."""
-        self._ladders[machine] = json.dumps(ladder.as_json())
-
-    def save_installed(self, machine: str, at: datetime | None) -> None:
-        """Keep when a machine was installed; None to forget it."""
-        self._installed[machine] = rfc3339(at) if at else None
+    def save(self, table: str, machine: str, value: object) -> None:
+        """Keep what is known of a machine: how far it has come, its life, its tokens; plain JSON."""
+        self._kept.setdefault(table, {})[machine] = json.dumps(value)
 
     def subscribe(self, machine: str | None = None) -> asyncio.Queue[str]:
         """A queue that gets every event from now on, or those of one machine."""
@@ -82,20 +75,17 @@ class Recorder:
         """Write what has been collected, from any thread; whether all of it is on disk."""
         with self._busy:
             events, self._events = self._events, []
-            ladders, self._ladders = self._ladders, {}
-            installed, self._installed = self._installed, {}
-            if not events and not ladders and not installed:
+            kept, self._kept = self._kept, {}
+            if not events and not kept:
                 return self._history.durable
             try:
-                self._history.append(events, ladders, installed)
+                self._history.append(events, kept)
             except sqlite3.Error as error:
-                # A full disk costs the past, never the present. How far machines are is tried again: that is
-                # bounded by the inventory, and a forgotten installation would be installed over.
+                # A full disk costs the past, never the present. What is known of machines is tried again:
+                # that is bounded by the inventory, and a forgotten installation would be installed over.
                 self.dropped += len(events)
-                for machine, text in ladders.items():
-                    self._ladders.setdefault(machine, text)
-                for machine, at in installed.items():
-                    self._installed.setdefault(machine, at)
+                for table, values in kept.items():
+                    self._kept[table] = {**values, **self._kept.get(table, {})}
                 self.failure = str(error)
                 _log.warning("cannot write the history, %d events lost: %s", len(events), error)
                 return False

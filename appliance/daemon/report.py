@@ -26,6 +26,7 @@ class Accepted:
 
     event: Event
     installed: bool
+    token: str = ""  # of the machine's last boot, for whoever can tell whether it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def read_report(body: bytes, client: str, served: Served, at: datetime) -> Accep
     detail = {"stage": stage, "message": _text(facts.get("message", ""), _TEXT)}
     more = facts.get("facts")
     if isinstance(more, Mapping):
-        said = {_text(k, 32): _text(v, _TEXT) for k, v in list(more.items())[:_FACTS]}
+        said = {_text(k, 32): _text(v, _TEXT) for k, v in list(more.items())[:_FACTS] if k != "token"}
         detail = {**said, **detail}
     event = Event(
         at,
@@ -70,7 +71,8 @@ def read_report(body: bytes, client: str, served: Served, at: datetime) -> Accep
         machine.network,
         MappingProxyType(detail),
     )
-    return Accepted(event, installed=stage == "installed")
+    token = facts.get("token")
+    return Accepted(event, stage == "installed", token if isinstance(token, str) else "")
 
 
 def _text(value: object, limit: int) -> str:

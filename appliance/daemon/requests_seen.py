@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from ipaddress import AddressValueError, IPv4Address
 from types import MappingProxyType
 
 from appliance.boot.events import Event, EventKind
+from appliance.boot.firmware import DISK_FILE
+from appliance.boot.policy import way_out
 from appliance.daemon.served import Served
 from appliance.images.catalogue import OSES
 from appliance.images.model import parse_asset_path
 from appliance.inventory.model import Machine
 from appliance.matchbox.model import Boot
+from appliance.matchbox.render import TRY
 from appliance.matchbox.request import RequestKind, RequestRecord
 from appliance.settings import NetworkMode
 from appliance.sync.handover import boot_of, machine_url
@@ -30,22 +34,23 @@ _GIVEN = frozenset(
 )
 
 
-def event_of(
-    record: RequestRecord, served: Served, at: datetime, *, to_disk: bool, image: str = ""
-) -> Event | None:
+def event_of(record: RequestRecord, served: Served, at: datetime, *, image: str = "") -> Event | None:
     """The event that an answered request is; None when it says nothing about a boot.
 
-    `to_disk` tells that the script sent the machine to its disk; `image` is the release of the image store
-    that it named instead.
+    `image` is the release of the image store that a script named.
     """
     machine = machine_of(record, served)
+    if record.path == f"{_FIRST_STAGES}{DISK_FILE}":
+        return None  # pointed there so that it goes on to its disk
     failed = record.status >= 400 or (not record.complete and record.status in {200, 206})
     if failed:
         kind: EventKind | None = EventKind.HTTP_ERROR
+    elif record.signature:
+        return None  # whoever checks a document has it already
     elif record.kind is RequestKind.ASSET:
         kind = _asset_rung(record, served, machine)
     else:
-        kind = _RUNGS.get(record.kind)
+        kind = _rung(record, served)
     if kind is None or (machine is None and kind in _RUNGS_OF_MACHINES):
         kind = EventKind.STRAY if machine is None and _is_stranger(record, served) else None
     if kind is None:
@@ -57,8 +62,10 @@ def event_of(
         "file": record.path.removeprefix(_FIRST_STAGES) if kind is EventKind.BOOTFILE else "",
         "reason": (record.reason or "")[:256],
         "group": record.group or "",
-        "image": image if kind is EventKind.SCRIPT and not to_disk else "",
-        "to": "disk" if to_disk and kind is EventKind.SCRIPT else "",
+        "image": image if kind is EventKind.SCRIPT and not record.to else "",
+        "to": record.to if kind is EventKind.SCRIPT else "",
+        "again": "yes" if kind is EventKind.SCRIPT and asks_again(record.labels) else "",
+        "remedy": way_out(str(machine.name)) if machine and record.to == "held" else "",
         "claims": record.machine or "" if record.machine and _name(machine) != record.machine else "",
     }
     return Event(
@@ -70,6 +77,19 @@ def event_of(
         machine.network if machine else None,
         MappingProxyType({k: v for k, v in said.items() if v}),
     )
+
+
+def asks_again(labels: Mapping[str, str]) -> bool:
+    """Whether a script is asked for by one that did not get on with what it was given before."""
+    return labels.get(TRY, "1") != "1"
+
+
+def _rung(record: RequestRecord, served: Served) -> EventKind | None:
+    """An external Matchbox tells us nothing of its scripts: there, the one that goes to it has to do."""
+    last_of_ours = record.to or not served.settings.matchbox.builtin
+    if record.kind is RequestKind.CHAIN and last_of_ours:
+        return EventKind.SCRIPT
+    return _RUNGS.get(record.kind)
 
 
 def _is_stranger(record: RequestRecord, served: Served) -> bool:

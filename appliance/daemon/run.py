@@ -8,37 +8,37 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 from aiohttp import web
 from immutables import Map
 
+from appliance.addresses import Mac
 from appliance.boot.events import Event, EventKind
 from appliance.boot.ladder import Ladder
+from appliance.boot.policy import Cue, Impossible, Life, way_out
 from appliance.daemon import signals as s
 from appliance.daemon.activate import Activator
 from appliance.daemon.adopt import adopted_generation, generation_to_serve
 from appliance.daemon.children import Children
 from appliance.daemon.control import control_app, unknown_machine
-from appliance.daemon.history import History
-from appliance.daemon.leases import live
+from appliance.daemon.desk import Desk
+from appliance.daemon.handoff import Handoff
+from appliance.daemon.history import LADDER, LIFE, TOKENS, History
 from appliance.daemon.premises import allow_many_files, clear_socket, open_to_group, refuse_without_rights
 from appliance.daemon.pulse import Pulse
 from appliance.daemon.recorder import Recorder
 from appliance.daemon.remember import once_machines, remembered
-from appliance.daemon.served import Served
 from appliance.daemon.state import Now, State, step
-from appliance.daemon.status import Process, booting_image, machine_json, machines_json, problem, status_json
-from appliance.daemon.web import WebSide
+from appliance.daemon.status import problem
 from appliance.dnsmasq.lifecycle import Phase
 from appliance.errors import ApplianceError, ExitCode, NotProven, OperatorError, Refused, SurroundingsError
 from appliance.paths import Paths
 from appliance.sync import generations
 from appliance.sync import run as route
 from appliance.sync.apply import AppliedPlan, ProvenPlan
+from appliance.sync.documents import shown_document
 from appliance.system.clock import monotonic, now
 from appliance.system.files import exclusive_lock
 from appliance.system.notify import notify
@@ -46,7 +46,6 @@ from appliance.system.notify import notify
 _log = logging.getLogger("pxe-appliance")
 _STOP_SECONDS = 15.0
 _PROVE_EVERY = 10.0
-_DECIDE_SECONDS = 5.0  # for everything that was reported before a question
 _PAST = 20_000  # events that are read at start for who holds what
 _TURN = 100  # signals
 _START_SECONDS = 5.0
@@ -79,19 +78,20 @@ class Daemon:
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
         self.state = State()
-        self.started = now()
         self.queue: asyncio.Queue[s.Signal] = asyncio.Queue()
         self.children = Children(paths, self.queue.put_nowait)
         self.history = History(Path(paths.history))
         self.recorder = Recorder(self.history)
         self.activator = Activator(self.children, self.queue.put_nowait, lambda: self.state)
-        self.web = WebSide(paths, self)
+        self.desk = Desk(paths, lambda: self.state, self.queue, self.recorder, self.children)
+        self.web = self.desk.web
+        self.handoff = Handoff(paths, self.desk.served, self.web.images, self.desk.take_handoff_problems)
+        self.relieving: set[asyncio.Task[None]] = set()
         self.sync_lock = asyncio.Lock()
         self.adopted = asyncio.Event()
         self.serving = asyncio.Event()
         self.asked_to_stop = asyncio.Event()
         self.pulse = Pulse(self.children, self.queue.put_nowait, lambda: self.state)
-        self.sync_problem: dict[str, str] | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
 
     # ---- the one decider ----
@@ -119,8 +119,12 @@ class Daemon:
     def obey(self, command: s.Command) -> None:
         """The hands of the decider."""
         match command:
-            case s.Spawn(name):
-                self.children.start(name, self.state.served)
+            case s.Spawn(name, macs):
+                self.children.start(name, self.state.served, macs)
+            case s.Relieve(name, macs):
+                task = asyncio.create_task(self._relieve(name, macs), name=f"relieve {name}")
+                self.relieving.add(task)
+                task.add_done_callback(self.relieving.discard)
             case s.Terminate(name):
                 self.children.signal(name, signal.SIGTERM)
             case s.Kill(name):
@@ -133,10 +137,28 @@ class Daemon:
                 self.recorder.record(event)
                 if "message" in event.detail and event.kind is EventKind.DNSMASQ:
                     _log.info("%s", event.detail["message"])
+            case s.CloseTokens(machine):
+                self.web.arming.close(machine)
+            case _:
+                self._save(command)
+
+    def _save(self, command: s.SaveLadder | s.SaveLife | s.SaveTokens) -> None:
+        match command:
             case s.SaveLadder(machine, ladder):
-                self.recorder.save(machine, ladder)
-            case s.SaveInstalled(machine, at):
-                self.recorder.save_installed(machine, at)
+                self.recorder.save(LADDER, machine, ladder.as_json())
+            case s.SaveLife(machine, life):
+                self.recorder.save(LIFE, machine, life.as_json())
+            case s.SaveTokens(machine, tokens):
+                self.recorder.save(TOKENS, machine, [token.as_json() for token in tokens])
+
+    async def _relieve(self, name: str, macs: frozenset[Mac]) -> None:
+        """Not while a sync watches its children."""
+        done = False
+        try:
+            async with self.sync_lock:
+                done = await self.children.relieve(name, macs)
+        finally:
+            self.queue.put_nowait(s.Marked(name, macs if done else None))
 
     # ---- the whole life ----
 
@@ -155,6 +177,7 @@ class Daemon:
                 ("endpoint", self.pulse.watch_endpoint()),
                 ("web", self.web.serve()),
                 ("keeper", self._keep_proven()),
+                ("hand-off", self.handoff.follow()),
                 ("images", self.web.images.watch(lambda: self.state.served.settings, now)),
             )
         ]
@@ -186,7 +209,7 @@ class Daemon:
             await self._settled()
             if generations.read_manifest(self.paths, adopted.served.id or 0).pinned:
                 words = "a rolled-back generation is served; it stays until the next sync"
-                self.sync_problem = problem("rolled-back", "warning", words, "pxe-appliance plan")
+                self.desk.sync_problem = problem("rolled-back", "warning", words, "pxe-appliance plan")
                 return
         why, who = (left.why, left.who) if left else ("daemon start", "pxe-appliance serve")
         try:
@@ -207,7 +230,7 @@ class Daemon:
                 with contextlib.suppress(ApplianceError):  # the next round, or status, says it again
                     await asyncio.to_thread(route.prove_current, self.paths, self._activate)
                     await self._readopt()
-                    self.sync_problem = None
+                    self.desk.sync_problem = None
 
     async def _settled(self) -> None:
         """Wait until the children serve, or it is clear that one of them does not come up."""
@@ -218,7 +241,7 @@ class Daemon:
 
     async def _open_control(self) -> web.AppRunner:
         clear_socket(self.paths)
-        runner = web.AppRunner(control_app(self, self), access_log=None, shutdown_timeout=1)
+        runner = web.AppRunner(control_app(self.desk, self), access_log=None, shutdown_timeout=1)
         await runner.setup()
         await web.UnixSite(runner, str(self.paths.control)).start()
         open_to_group(self.paths)
@@ -248,101 +271,46 @@ class Daemon:
         self.history.close()
 
     def _remember(self) -> None:
-        """How far machines had come before we were started."""
-        ladders, installed = {}, {}
-        for machine, raw in self.history.ladders().items():
+        """How far machines had come before we were started, and what became of them."""
+        ladders: dict[str, Ladder] = {}
+        lives: dict[str, Life] = {}
+        for machine, raw in self.history.kept(LADDER).items():
             with contextlib.suppress(ValueError):
                 ladders[machine] = Ladder.from_json(raw)
-        for machine, at in self.history.installed().items():
+        for machine, raw in self.history.kept(LIFE).items():
             with contextlib.suppress(ValueError):
-                installed[machine] = datetime.fromisoformat(at)
-        self.state = replace(self.state, ladders=Map(ladders), installed=installed)
-
-    # ---- what can be asked (control.Readings) ----
-
-    def status(self) -> dict[str, object]:
-        """For `status`."""
-        problems = [self.sync_problem] if self.sync_problem else []
-        if self.recorder.problem:
-            problems.append(problem("history", "warning", self.recorder.problem, f"df -h {self.paths.state}"))
-        if self.children.log_is_full:
-            words = "the file system of dnsmasq's log is full: it serves, but nothing of it is seen"
-            problems.append(problem("log", "error", words, f"df -h {self.paths.run}"))
-        if self.children.skipped:
-            words = (
-                f"{self.children.skipped} bytes of dnsmasq's log were too many to read: events are missing"
-            )
-            problems.append(problem("log", "warning", words, "pxe-appliance events"))
-        problems += self.web.problems
-        process = Process(os.getpid(), self.started, self.children.pids, tuple(problems))
-        return status_json(self.state, process, now())
-
-    def machines(self) -> list[dict[str, object]]:
-        """For `machines`."""
-        return machines_json(self.state, now())
-
-    def machine(self, name: str) -> dict[str, object] | None:
-        """For `machine show`."""
-        found = self.state.served.machines.get(name)
-        if found is None:
-            return None
-        return machine_json(self.state, found, now(), self.web.boots(found))
-
-    def names(self) -> Iterable[str]:
-        """Every machine's name."""
-        return self.state.served.machines.keys()
-
-    def leases(self) -> list[dict[str, object]]:
-        """For `leases`."""
-        return [lease.as_json() for lease in live(self.state.leases, now())]
-
-    async def images(self) -> list[dict[str, object]]:
-        """For `/v1/images`."""
-        return await asyncio.to_thread(self.web.images.listing)
-
-    async def events(self, *, limit: int, machine: str | None) -> list[str]:
-        """For `events`: the newest `limit` of the past."""
-        return await asyncio.to_thread(self.recorder.past, limit, machine)
-
-    def subscribe(self, machine: str | None = None) -> asyncio.Queue[str]:
-        """For `events -f`."""
-        return self.recorder.subscribe(machine)
-
-    def unsubscribe(self, queue: asyncio.Queue[str]) -> None:
-        """The end of `events -f`."""
-        self.recorder.unsubscribe(queue)
-
-    # ---- what the HTTP side needs (web.Owner) ----
-
-    def served(self) -> Served:
-        """The generation that is being served."""
-        return self.state.served
-
-    def installed(self, machine: str) -> bool:
-        """Whether a machine has said that it is installed."""
-        return machine in self.state.installed
-
-    def booting(self, client: str) -> str:
-        """The release that the machine behind an address is booting from at this moment; else empty."""
-        return booting_image(self.state, client, now())
-
-    async def kept(self) -> bool:
-        """Whether all that was reported so far is decided about and on disk."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.queue.join(), _DECIDE_SECONDS)
-        return await asyncio.to_thread(self.recorder.flush)
-
-    def report(self, signal_seen: s.Signal) -> None:
-        """Tell the decider."""
-        self.queue.put_nowait(signal_seen)
+                lives[machine] = Life.from_json(raw)
+        self.state = replace(self.state, ladders=Map(ladders), lives=Map(lives))
+        self.web.arming.remember(self.history.kept(TOKENS))
 
     # ---- what can be told (control.Actions) ----
 
-    async def reinstall(self, name: str) -> None:
-        """Give an installed machine its installer again at its next boot."""
+    def ignition(self, name: str) -> bytes | None:
+        """The document of a machine, with a word where a boot's token goes; None when it has none."""
+        served = self.state.served
+        if name not in served.machines:
+            raise unknown_machine(name, self.desk.names())
+        return shown_document(served.settings, served.inventory, served.ignition, name)
+
+    async def turn(self, name: str, cue: Cue, reason: str = "") -> dict[str, object]:
+        """Have a machine installed again, held or released; its life afterwards.
+
+        Raises:
+            Refused: nobody knows it, or its state knows no such turn.
+            SurroundingsError: it is so, and could not be kept: a power cut would forget it.
+        """
         if name not in self.state.served.machines:
-            raise unknown_machine(name, self.names())
-        self.report(s.ReinstallWanted(name))
+            raise unknown_machine(name, self.desk.names())
+        try:
+            self.desk.life(name).after(cue, now(), reason=reason)
+        except Impossible as error:
+            hint = way_out(name) if cue is not Cue.RELEASE else ""
+            raise Refused(f"cannot {cue.value} {name}: {error}", hint=hint) from error
+        self.queue.put_nowait(s.LifeWanted(name, cue, reason))
+        if not await self.desk.kept():
+            hint = f"df -h {self.paths.state}"
+            raise SurroundingsError(f"{name}: done, but it cannot be kept now", hint=hint)
+        return self.desk.life(name).as_json()
 
     async def sync(self, request: route.Request) -> dict[str, object]:
         """Carry a change through on the running children."""
@@ -359,14 +327,15 @@ class Daemon:
                 kind = EventKind.ROLLBACK if isinstance(error, NotProven) else EventKind.SYNC
                 self._happened(kind, {"reason": error.message, "why": request.why})
                 fix = "pxe-appliance check" if isinstance(error, OperatorError) else "pxe-appliance sync"
-                self.sync_problem = problem("sync", "error", f"not in sync: {error.message}", fix)
+                self.desk.sync_problem = problem("sync", "error", f"not in sync: {error.message}", fix)
                 raise
-            self.sync_problem = None
+            self.desk.sync_problem = None
             if outcome.number != self.state.served.id or not self.state.served.proven:
                 await self._readopt()
             if not outcome.plan.empty:
                 self._happened(EventKind.SYNC, {"generation": str(outcome.number), "why": request.why})
-            return outcome.as_json()
+            told = outcome.as_json()
+            return {**told, "evidence": [*outcome.evidence, *await self.handoff.within_sync()]}
 
     def _runs(self, number: int) -> bool:
         """Whether all children run a generation."""

@@ -10,8 +10,10 @@ from typing import TypeAlias
 from immutables import Map
 
 from appliance.addresses import Mac
+from appliance.boot.arming import Tokens
 from appliance.boot.events import Event
 from appliance.boot.ladder import Ladder
+from appliance.boot.policy import Cue, Life
 from appliance.daemon.leases import Lease
 from appliance.daemon.served import Served
 from appliance.system.network import InterfaceState
@@ -103,10 +105,28 @@ class EndpointSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class ReinstallWanted:
-    """An installed machine shall get its installer again at its next boot."""
+class LifeWanted:
+    """An operator asks for a turn in a machine's life: reinstall, hold, release."""
 
     machine: str
+    cue: Cue
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokensGiven:
+    """A machine's boot scripts carried these tokens."""
+
+    machine: str
+    tokens: Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A DHCP child runs that gives these machines their address alone; None: it could not be brought up."""
+
+    name: str
+    macs: frozenset[Mac] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +151,9 @@ Signal: TypeAlias = (
     | Remembered
     | InterfaceSeen
     | EndpointSeen
-    | ReinstallWanted
+    | LifeWanted
+    | TokensGiven
+    | Marked
     | Ticked
     | StopRequested
 )
@@ -141,9 +163,10 @@ Signal: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Start a child."""
+    """Start a child; a DHCP child gives the machines with these MACs their address alone."""
 
     name: str
+    macs: frozenset[Mac] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +213,46 @@ class SaveLadder:
 
 
 @dataclass(frozen=True, slots=True)
-class SaveInstalled:
-    """Keep when a machine said that it is installed; None to forget it."""
+class SaveLife:
+    """Keep where a machine is in its life."""
 
     machine: str
-    at: datetime | None
+    life: Life
 
 
-Command: TypeAlias = Spawn | Terminate | Kill | Reload | Probe | Record | SaveLadder | SaveInstalled
+@dataclass(frozen=True, slots=True)
+class SaveTokens:
+    """Keep which tokens a machine's boot scripts carried."""
+
+    machine: str
+    tokens: Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class CloseTokens:
+    """A machine called home: from now on its tokens open no Ignition."""
+
+    machine: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relieve:
+    """Have a DHCP child relieved by one that gives these machines their address alone."""
+
+    name: str
+    macs: frozenset[Mac]
+
+
+Command: TypeAlias = (
+    Spawn
+    | Terminate
+    | Kill
+    | Reload
+    | Probe
+    | Record
+    | SaveLadder
+    | SaveLife
+    | SaveTokens
+    | CloseTokens
+    | Relieve
+)

@@ -17,6 +17,8 @@ from immutables import Map
 from appliance.addresses import Mac
 from appliance.boot.events import Event, EventKind
 from appliance.boot.ladder import Ladder, climb
+from appliance.boot.policy import Cue, Impossible, Life
+from appliance.daemon import lives as life_of
 from appliance.daemon import signals as s
 from appliance.daemon.leases import Lease, after_event
 from appliance.daemon.served import Served
@@ -32,6 +34,7 @@ ROGUES_NAMED = 64  # their addresses are what a client says: whoever forges one 
 _REMEMBERED = timedelta(days=1)
 OWN_PAUSE = 1.0  # seconds between ticks from which on it is we who were away
 RELOAD_EVERY = 5.0  # seconds between reloads that bring declined addresses back
+RELIEVE_EVERY = 1.0  # seconds between two processes that follow the machines' lives; a rack installs at once
 PROBE_EVERY = 1.0  # seconds; with `Patience.hang` a hang is over within five
 
 
@@ -55,7 +58,11 @@ class State:
     interfaces: Mapping[str, InterfaceState] = field(default_factory=lambda: MappingProxyType({}))
     ladders: Map[str, Ladder] = field(default_factory=Map)  # these two change with every packet of a boot:
     leases: Map[str, Lease] = field(default_factory=Map)  # a copy for each would cost with every machine
-    installed: Mapping[str, datetime] = field(default_factory=lambda: MappingProxyType({}))
+    lives: Map[str, Life] = field(default_factory=Map)
+    to_disk: Mapping[str, frozenset[Mac]] = field(default_factory=lambda: MappingProxyType({}))  # by child
+    marked: Mapping[str, frozenset[Mac]] = field(default_factory=lambda: MappingProxyType({}))  # as they run
+    relieved_at: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    relieving: frozenset[str] = frozenset()
     strays: Mapping[Mac, datetime] = field(default_factory=lambda: MappingProxyType({}))
     rogue_servers: Mapping[str, datetime] = field(default_factory=lambda: MappingProxyType({}))
     endpoint_reachable: bool | None = None
@@ -100,16 +107,20 @@ def step(state: State, signal: s.Signal, now: Now) -> Stepped:  # noqa: C901 - a
             return _reload_due(replace(state, declined=_with(state.declined, name, due)), name, now)
         case s.Remembered(leases, strays, assumed):
             newest = dict(list(strays.items())[-STRAYS_COUNTED:])
-            installed = {**dict.fromkeys(assumed, now.wall), **state.installed}
-            known = replace(state, leases=leases, strays=MappingProxyType(newest), installed=installed)
-            return known, [s.SaveInstalled(name, installed[name]) for name in assumed]
+            lives = life_of.assumed_installed(state.lives, assumed, now.wall)
+            known = replace(state, leases=leases, strays=MappingProxyType(newest), lives=lives)
+            return known, [s.SaveLife(name, lives[name]) for name in assumed]
         case s.InterfaceSeen(network, seen):
             return replace(state, interfaces=_with(state.interfaces, network, seen)), []
         case s.EndpointSeen(reachable):
             return replace(state, endpoint_reachable=reachable), []
-        case s.ReinstallWanted(machine):
-            kept = {m: at for m, at in state.installed.items() if m != machine}
-            return replace(state, installed=MappingProxyType(kept)), [s.SaveInstalled(machine, None)]
+        case s.LifeWanted(machine, cue, reason):
+            return _wanted(state, machine, cue, reason, now)
+        case s.TokensGiven(machine, tokens):
+            return state, [s.SaveTokens(machine, tokens)]
+        case s.Marked(name, macs):
+            rest = replace(state, relieving=state.relieving - {name})
+            return (rest if macs is None else replace(rest, marked=_with(rest.marked, name, macs))), []
         case s.Ticked():
             return _ticked(state, now)
         case s.StopRequested():
@@ -130,15 +141,56 @@ def _happened(state: State, event: Event) -> Stepped:
             state = replace(state, rogue_servers=rogues)
     if event.machine is None or event.machine not in state.served.machines:
         return state, commands
-    if event.kind is EventKind.DONE and event.detail.get("stage") == "installed":
-        state = replace(state, installed=_with(state.installed, event.machine, event.at))
-        commands.append(s.SaveInstalled(event.machine, event.at))
     before = state.ladders.get(event.machine, Ladder())
     after = climb(before, event)
     if after != before:
         state = replace(state, ladders=state.ladders.set(event.machine, after))
         commands.append(s.SaveLadder(event.machine, after))
-    return state, commands
+    if event.kind is EventKind.DONE:
+        commands.append(s.CloseTokens(event.machine))
+    machine = state.served.machines[event.machine]
+    life = state.lives.get(event.machine, Life())
+    deaf = event.kind is EventKind.SCRIPT and state.endpoint_reachable is False
+    # A machine that an external Matchbox does not answer was given no installer: that is no install.
+    lived = (
+        life if deaf else life_of.after_event(life, event, life_of.policy_of(state.served, machine), after)
+    )
+    state, more = _lived(state, event.machine, life, lived, event.at)
+    return state, commands + more
+
+
+def _lived(state: State, name: str, before: Life, after: Life, at: datetime) -> Stepped:
+    """Note a machine's life: kept, told where it took a turn, and given to DHCP."""
+    if after == before:
+        return state, []
+    machine = state.served.machines[name]
+    after = life_of.of(machine, after)
+    state = replace(
+        state,
+        lives=state.lives.set(name, after),
+        to_disk=life_of.marked_with(state.to_disk, state.served, machine, after),
+    )
+    turns = [s.Record(event) for event in life_of.turn(machine, before, after, at)]
+    return state, [s.SaveLife(name, after), *turns]
+
+
+def _wanted(state: State, name: str, cue: Cue, reason: str, now: Now) -> Stepped:
+    """What an operator asks for; who asked was told already when it makes no sense."""
+    if name not in state.served.machines:
+        return state, []
+    life = state.lives.get(name, Life())
+    try:
+        after = life.after(cue, now.wall, reason=reason)
+    except Impossible:
+        return state, []
+    commands: list[s.Command] = []
+    ladder = state.ladders.get(name)
+    if cue is Cue.RELEASE and ladder is not None:
+        ladder = replace(ladder, verdict=None, fetches=0)
+        state = replace(state, ladders=state.ladders.set(name, ladder))
+        commands = [s.SaveLadder(name, ladder)]
+    state, more = _lived(state, name, life, after, now.wall)
+    return state, commands + more
 
 
 def _adopted(state: State, served: Served, now: Now) -> Stepped:
@@ -147,6 +199,8 @@ def _adopted(state: State, served: Served, now: Now) -> Stepped:
     for name in wanted:
         children.setdefault(name, Child(name))
     machines = served.machines
+    moved = life_of.renamed(state.lives, state.served, served)
+    lives = state.lives.update(moved)
     if served.settings.matchbox.endpoint != state.served.settings.matchbox.endpoint:
         state = replace(state, endpoint_reachable=None)
     state = replace(
@@ -158,8 +212,10 @@ def _adopted(state: State, served: Served, now: Now) -> Stepped:
         interfaces=MappingProxyType(
             {n: i for n, i in state.interfaces.items() if n in served.settings.networks}
         ),
+        lives=lives,
+        to_disk=life_of.marked(served, lives),
     )
-    commands: list[s.Command] = []
+    commands: list[s.Command] = [s.SaveLife(name, life) for name, life in moved.items()]
     for name in sorted(children):
         state, more = _child(state, name, ChildSignal.START if name in wanted else ChildSignal.STOP, now)
         commands += more
@@ -173,20 +229,22 @@ def _child(state: State, name: str, signal: ChildSignal, now: Now) -> Stepped:
     if state.stopping and signal is not ChildSignal.EXITED:
         signal = ChildSignal.STOP if signal is not ChildSignal.LOST else signal
     after, orders = child.after(signal, now.monotonic, state.patience)
-    commands = [_order(o, name) for o in orders if o is not Order.ARM_BACKOFF]  # `due` sees to that one
+    commands = [_order(state, o, name) for o in orders if o is not Order.ARM_BACKOFF]  # `due` sees to that
+    if Order.SPAWN in orders:
+        state = replace(state, marked=_with(state.marked, name, state.to_disk.get(name, frozenset())))
     if after.phase is not child.phase:
         commands += _phase_event(state, child, after, now)
     return replace(state, children=_with(state.children, name, after)), commands
 
 
-def _order(order: Order, name: str) -> s.Command:
+def _order(state: State, order: Order, name: str) -> s.Command:
     match order:
         case Order.TERM:
             return s.Terminate(name)
         case Order.KILL:
             return s.Kill(name)
         case _:
-            return s.Spawn(name)
+            return s.Spawn(name, state.to_disk.get(name, frozenset()))
 
 
 def _exited(state: State, name: str, rc: int, said: str, now: Now) -> Stepped:
@@ -236,6 +294,10 @@ def _ticked(state: State, now: Now) -> Stepped:
         elif _wants_probe(state, name, now):
             state = replace(state, probed_at=_with(state.probed_at, name, now.monotonic))
             commands.append(s.Probe(name))
+        if _wants_relief(state, name, now):
+            commands.append(s.Relieve(name, state.to_disk[name]))
+            at = _with(state.relieved_at, name, now.monotonic)
+            state = replace(state, relieving=state.relieving | {name}, relieved_at=at)
     return state, commands
 
 
@@ -250,6 +312,15 @@ def _wants_probe(state: State, name: str, now: Now) -> bool:
     if state.children[name].phase is not Phase.SERVING or not _can_be_probed(state, name):
         return False
     return now.monotonic - state.probed_at.get(name, float("-inf")) >= PROBE_EVERY
+
+
+def _wants_relief(state: State, name: str, now: Now) -> bool:
+    """Whether a DHCP child runs with other machines sent to their disks than should be."""
+    wanted = state.to_disk.get(name)
+    if wanted is None or wanted == state.marked.get(name, frozenset()) or name in state.relieving:
+        return False
+    rested = now.monotonic - state.relieved_at.get(name, float("-inf")) >= RELIEVE_EVERY
+    return rested and not state.stopping and state.children[name].phase is Phase.SERVING
 
 
 def _phase_event(state: State, before: Child, after: Child, now: Now) -> list[s.Command]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from appliance.boot.events import rfc3339
-from appliance.boot.ladder import BootState, Ladder
+from appliance.boot.ladder import BootState, Ladder, Verdict
+from appliance.boot.policy import Life, way_out
 from appliance.daemon.requests_seen import client_address
 from appliance.daemon.state import State
 from appliance.dnsmasq.lifecycle import Phase
@@ -16,6 +17,7 @@ from appliance.matchbox.handoff import boot_url
 from appliance.matchbox.model import Boot
 from appliance.sync.plan import machine_facts, profile_facts
 
+_NAMED = 20  # held machines that are named as problems
 _WORST_FIRST = (
     Phase.BACKOFF,
     Phase.HUNG,
@@ -72,7 +74,7 @@ def status_json(state: State, process: Process, now: datetime) -> dict[str, obje
                 "mode": n.mode.value,
                 "up": state.usable(n.name),
                 "address": str(n.address),
-                "boot_url": boot_url(matchbox, n.address, state.served.settings.http.port),
+                "boot_url": boot_url(n.address, state.served.settings.http.port),
             }
             for n in state.served.settings.networks.values()
         ],
@@ -81,6 +83,7 @@ def status_json(state: State, process: Process, now: datetime) -> dict[str, obje
             "booting": boards.count("booting"),
             "booted": boards.count("booted"),
             "stuck": boards.count("stuck"),
+            "held": sum(_life(state, m).held for m in state.served.inventory.machines),
         },
         "strays": len(state.strays),
         "rogue_servers": sorted(state.rogue_servers),
@@ -109,6 +112,7 @@ def machine_json(
         "inventory": machine_facts(machine),
         "profile_facts": {"name": profile.name, **profile_facts(profile)} if profile else None,
         "boots": _boots_json(boots),
+        "life": _life(state, machine).as_json(),
         "lease": held.as_json() if held and held.expires > now else None,
         "origin": str(machine.origin) or None,
         "rungs": {rung.value: rfc3339(at) for rung, at in ladder.rungs.items()},
@@ -137,10 +141,17 @@ def booting_image(state: State, client: str, now: datetime) -> str:
     return ladder.image if ladder is not None and ladder.state(now) is BootState.BOOTING else ""
 
 
+def _life(state: State, machine: Machine) -> Life:
+    return state.lives.get(str(machine.name), Life())
+
+
 def _machine_row(state: State, machine: Machine, now: datetime) -> dict[str, object]:
     ladder = state.ladders.get(str(machine.name), Ladder())
     profile = state.served.inventory.profiles.get(machine.profile or "")
+    life = _life(state, machine)
     verdict = ladder.judged(now)
+    if life.held and (verdict is None or verdict.id == "overdue"):
+        verdict = Verdict("held", f"held: {life.reason}", way_out(str(machine.name)))
     return {
         "name": str(machine.name),
         "macs": [str(m) for m in machine.macs],
@@ -151,6 +162,7 @@ def _machine_row(state: State, machine: Machine, now: datetime) -> dict[str, obj
             "policy": profile.boot.value if profile else None,
             "state": ladder.state(now).value,
         },
+        "lifecycle": life.state.value,
         "rung": ladder.rung.value if ladder.rung else None,
         "rung_at": rfc3339(ladder.rung_at) if ladder.rung_at else None,
         "verdict": verdict.as_json() if verdict else None,
@@ -183,6 +195,10 @@ def _problems(state: State) -> list[dict[str, str]]:
                 f"ip link set {network.interface} up"
             )
             found.append(problem("interface", "error", f"network {network.name} waits: {why}", fix))
+    held = [m for m in state.served.inventory.machines if _life(state, m).held]
+    for machine in held[:_NAMED]:
+        words = f"{machine.name} is held: {_life(state, machine).reason}"
+        found.append(problem("held", "warning", words, way_out(str(machine.name))))
     for name, child in sorted(state.children.items()):
         if child.phase in (Phase.BACKOFF, Phase.HUNG):
             said = state.last_words.get(name, "")

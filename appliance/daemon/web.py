@@ -10,38 +10,50 @@ import asyncio
 import contextlib
 import logging
 import socket
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Protocol
 
 from aiohttp import web
 
+from appliance.addresses import Mac
 from appliance.boot.events import Event, EventKind
+from appliance.boot.ladder import Ladder
+from appliance.boot.policy import Life
 from appliance.daemon import signals as s
+from appliance.daemon.admission import NO_LEASE
+from appliance.daemon.arming import Arming
 from appliance.daemon.control import Readings, add_readings, errors_as_json
 from appliance.daemon.gate import Gate
+from appliance.daemon.giving import Giving
 from appliance.daemon.images import Images
-from appliance.daemon.report import LIMIT, Rejected, read_report
+from appliance.daemon.keyring import Keyring
+from appliance.daemon.leases import Lease
+from appliance.daemon.lives import TO_NOTHING
+from appliance.daemon.report import LIMIT, Accepted, Rejected, read_report
 from appliance.daemon.requests_seen import client_address, event_of
 from appliance.daemon.served import Served
 from appliance.daemon.status import problem
-from appliance.inventory.model import BootPolicy, Machine
 from appliance.matchbox.assets import AssetRoot
-from appliance.matchbox.model import Boot
-from appliance.matchbox.request import BootRequest, Deny, Instead, LocalBoot, RequestKind, RequestRecord
+from appliance.matchbox.request import RequestRecord
 from appliance.matchbox.server import Endpoint, hide_server
 from appliance.matchbox.snapshot import Snapshot, default_group_hazard
 from appliance.matchbox.store import DataDirectory, follow
 from appliance.paths import Paths
 from appliance.settings import Settings
-from appliance.sync.handover import boot_of, machine_boots, machine_url
+from appliance.sync.handover import machine_boots
 from appliance.system.clock import now
 
 _EVERY = 1.0  # seconds between looks at the data directory and at what has to be bound
 _FOLLOWERS = 32  # streams of events that strangers may hold open
 _BACKLOG = 512  # a rack that is switched on at once
 _IP_FREEBIND = 15  # linux/in.h; Python has no name for it
+_AFTER_DHCP = frozenset(
+    {"/boot.ipxe", "/boot.ipxe.0", "/ipxe", "/grub", "/ignition", "/generic", "/cloud", "/metadata"}
+)
 _log = logging.getLogger("pxe-appliance")
 
 
@@ -49,7 +61,11 @@ class Owner(Readings, Protocol):
     """The daemon, as seen from here."""
 
     def served(self) -> Served: ...
-    def installed(self, machine: str) -> bool: ...
+    def life(self, machine: str) -> Life: ...
+    def ladder(self, machine: str) -> Ladder | None: ...
+    def lease(self, address: IPv4Address) -> Lease | None: ...
+    def strangers(self) -> Container[Mac]: ...
+    async def caught_up(self, client: str) -> None: ...
     async def kept(self) -> bool: ...
     def booting(self, client: str) -> str: ...
     def report(self, signal: s.Signal) -> None: ...
@@ -78,7 +94,10 @@ class WebSide:
         self._wake = asyncio.Event()
         self.listening = asyncio.Event()
         self._served: Served | None = None
+        self._keyring = Keyring(paths)
         self.images = Images(paths, owner.booting)
+        self.arming = Arming(owner.report)
+        self.giving = Giving(owner, self.images, self.arming)
 
     @property
     def problems(self) -> list[dict[str, str]]:
@@ -91,6 +110,7 @@ class WebSide:
                 for p, why in self._refused.items()
             ),
             *(problem("matchbox-data", "warning", why, "") for why in data),
+            *self._keyring.problems,
             *(problem(f.id, f.severity, f.message, f.fix) for f in self.images.findings),
         ]
 
@@ -102,11 +122,12 @@ class WebSide:
         app.router.add_post("/v1/report", self._report)
         add_readings(app, self._owner, followers=_FOLLOWERS, most_events=1000)
         app.router.add_route("*", "/{path:.*}", self._matchbox)
-        runner = web.AppRunner(app, access_log=None, keepalive_timeout=30, shutdown_timeout=1)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
         try:
             while True:
                 self.refresh()
+                await self._take_key()
                 await self._listen(runner)
                 if self._following is not None and self._following.done():
                     self._following.result()  # it follows for ever, or has failed
@@ -132,13 +153,22 @@ class WebSide:
             self._wake.set()
             self._endpoint.use_machines(machine_boots(served.settings, served.inventory, served.ignition))
 
+    async def _take_key(self) -> None:
+        await self._keyring.refresh(self._settings())
+        assert self._endpoint is not None
+        self._endpoint.use_signatures(self._keyring.signatures)
+
     def _open_data(self, data: Path) -> None:
         roots = [
             AssetRoot(data / "assets"),
             AssetRoot(Path(self._paths.tftp), "ipxe"),
         ]
         self._endpoint = Endpoint(
-            roots=roots, observer=self._observe, resolve=self._resolve, vault=self.images.open
+            roots=roots,
+            observer=self._observe,
+            resolve=self.giving.resolve,
+            tell=self.giving.tell,
+            vault=self.images.open,
         )
         self._data, self._served = data, None
         if self._following is not None:
@@ -177,7 +207,15 @@ class WebSide:
     async def _matchbox(self, request: web.Request) -> web.StreamResponse:
         if self._endpoint is None:
             return web.Response(status=503, text="not ready\n")
-        return await self._endpoint.handle(request)
+        if request.path in _AFTER_DHCP:
+            # A machine asks milliseconds after its address was acknowledged: the log has that already.
+            await self._owner.caught_up(request.remote or "")
+        response = await self._endpoint.handle(request)
+        if self.arming.unkept:
+            # The machine may show its token after a power cut of ours: it is on disk before it leaves.
+            self.arming.unkept = False
+            await self._owner.kept()
+        return response
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -185,6 +223,8 @@ class WebSide:
     async def _report(self, request: web.Request) -> web.Response:
         client = request.remote or ""
         verdict = read_report(await request.read(), client, self._owner.served(), now())
+        if isinstance(verdict, Accepted) and (why := self._why_not(verdict, request)):
+            verdict = Rejected(503 if why.startswith(NO_LEASE) else 403, why)
         if isinstance(verdict, Rejected):
             self._owner.report(s.Happened(_refused_report(client, verdict, self._owner.served())))
             return web.json_response({"error": verdict.reason}, status=verdict.status)
@@ -194,52 +234,21 @@ class WebSide:
             return web.json_response({"error": "known, but cannot be kept now: report again"}, status=503)
         return web.json_response({"ok": True})
 
-    def _resolve(self, request: BootRequest) -> LocalBoot | Instead | Deny | None:
-        """Whether a machine is sent to its disk, and which release of its image it gets otherwise."""
-        if request.machine and self._to_disk(request.machine):
-            return LocalBoot()
-        if request.kind not in {RequestKind.SCRIPT, RequestKind.GRUB} or not request.machine:
-            return None
-        match self.boot(request.machine):
-            case Boot() as boot:
-                return Instead(boot)
-            case str() as reason:
-                return Deny(reason)
-        return None
-
-    def boots(self, machine: Machine) -> Boot | str | None:
-        """What a machine would load now, for whoever asks."""
-        served = self._owner.served()
-        found = self.boot(str(machine.name))
-        profile = served.inventory.profiles.get(machine.profile or "")
-        if found is not None or profile is None:
-            return found
-        return boot_of(profile, machine_url(served.settings, served.settings.networks[machine.network]))
-
-    def boot(self, name: str) -> Boot | str | None:
-        """What a machine loads from the image store now, or why it cannot; None when it boots no image."""
-        served = self._owner.served()
-        machine = served.machines.get(name)
-        profile = served.inventory.profiles.get(machine.profile) if machine and machine.profile else None
-        if machine is None or profile is None or not served.settings.matchbox.builtin:
-            return None
-        return self.images.boot(served.settings, machine, profile)
-
-    def _to_disk(self, name: str) -> bool:
-        served = self._owner.served()
-        machine = served.machines.get(name)
-        profile = served.inventory.profiles.get(machine.profile) if machine and machine.profile else None
-        if profile is None:
-            return False
-        once = profile.boot is BootPolicy.INSTALL_ONCE
-        return profile.boot is BootPolicy.DISK or (once and self._owner.installed(name))
+    def _why_not(self, report: Accepted, request: web.Request) -> str:
+        """Why a report is not believed to be its machine's; empty when it is."""
+        header = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+        token = report.token or request.query.get("token", "") or header
+        machine = self._owner.served().machines[report.event.machine or ""]
+        return self.giving.why_not_report(request.remote or "", machine, token)
 
     def _observe(self, record: RequestRecord) -> None:
-        to_disk = bool(record.kind is RequestKind.SCRIPT and record.machine and self._to_disk(record.machine))
         image = self.images.release_of(record.kernel) if record.kernel and record.status == 200 else ""
-        event = event_of(record, self._owner.served(), now(), to_disk=to_disk, image=image)
-        if event is not None:
-            self._owner.report(s.Happened(event))
+        event = event_of(record, self._owner.served(), now(), image=image)
+        if event is None:
+            return
+        if record.to == TO_NOTHING and event.machine and self._owner.life(event.machine).held:
+            return  # a held machine asks again every minute: told once
+        self._owner.report(s.Happened(event))
 
 
 def _refused_report(client: str, verdict: Rejected, served: Served) -> Event:

@@ -20,10 +20,16 @@ TFTP_CAPABILITIES = ("net_bind_service",)
 _DIE_WITH_US = ("--pdeathsig", "KILL")
 
 
-def child_argv(configuration: Path, capabilities: Sequence[str], *, root: bool) -> list[str]:
-    """The command line of a child that stays in the foreground under `capabilities` alone."""
+def child_argv(
+    configuration: Path, capabilities: Sequence[str], *, root: bool, marks: Path | None = None
+) -> list[str]:
+    """The command line of a child that stays in the foreground under `capabilities` alone.
+
+    `marks` is one more configuration file (see `render_marks`).
+    """
     kept = ",".join(f"+{c}" for c in capabilities)
     dnsmasq = [DNSMASQ, "--keep-in-foreground", f"--conf-file={configuration}"]
+    dnsmasq += [f"--conf-file={marks}"] if marks else []
     if root:
         # Without SETUID and SETGID it must not try to become anybody else; an empty group is the only way
         # to keep 2.90 from changing to its default one.

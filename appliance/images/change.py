@@ -116,9 +116,19 @@ def prune(
         if removed:
             # Pins first: a file that is half removed must not be one that may be served.
             write_lock(store.paths, pinned.without(removed))
+            _forget(store, removed)
         for stream, version in removed:
             _remove(store.folder(stream) / version)
     return removed
+
+
+def _forget(store: Store, removed: Collection[tuple[Stream, str]]) -> None:
+    """A rollback that follows another must not lead to what is gone."""
+    for stream in {stream for stream, _ in removed}:
+        pointers = store.pointers(stream)
+        before = tuple(v for v in pointers.before if (stream, v) not in removed)
+        if before != pointers.before:
+            _write(store, stream, replace(pointers, before=before))
 
 
 def _write(store: Store, stream: Stream, pointers: Pointers) -> None:

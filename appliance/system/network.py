@@ -19,6 +19,9 @@ import psutil
 _SIOCGIFFLAGS: Final = 0x8913
 _SIOCGIFMTU: Final = 0x8921
 _IFREQ: Final = struct.Struct("16sI20x")  # struct ifreq: the name, then a union
+_SIOCGARP: Final = 0x8954
+_ARPREQ: Final = struct.Struct("HH4s8s16si16s16s")  # struct arpreq: two addresses, flags, a mask, the device
+_ATF_COM: Final = 0x02
 _UP_AND_RUNNING: Final = 0x1 | 0x40
 
 
@@ -61,6 +64,21 @@ def interface_state(name: str) -> InterfaceState:
             addresses.append(f"{entry.address}/{entry.netmask}" if entry.netmask else entry.address)
     up = flags & _UP_AND_RUNNING == _UP_AND_RUNNING
     return InterfaceState(name, True, up, mac, mtu, tuple(addresses))
+
+
+def neighbour(address: IPv4Address, interface: str) -> str | None:
+    """The MAC that the kernel reaches `address` by on `interface`, as text; None when it knows none.
+
+    By ioctl(2) (arp(7)): one question, however many neighbours there are.
+    """
+    packed = _ARPREQ.pack(socket.AF_INET, 0, address.packed, b"", b"", 0, b"", interface.encode())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        try:
+            answer = fcntl.ioctl(channel, _SIOCGARP, packed)
+        except OSError:
+            return None
+    _, _, _, _, hardware, flags, _, _ = _ARPREQ.unpack(answer)
+    return hardware[2:8].hex(":") if flags & _ATF_COM else None
 
 
 def _ask(channel: socket.socket, request: int, name: str) -> int:

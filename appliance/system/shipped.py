@@ -22,6 +22,11 @@ def shipped_templates() -> dict[str, str]:
     }
 
 
+def shipped_scripts() -> dict[str, bytes]:
+    """What iPXE finds in the TFTP root besides the binaries, by file name."""
+    return {e.name: e.read_bytes() for e in shipped("tftpboot").iterdir() if e.name.endswith(".ipxe")}
+
+
 def shipped_manifest() -> str:
     """The manifest of iPXE binaries."""
     return (shipped("tftpboot") / "manifest.toml").read_text(encoding="utf-8")

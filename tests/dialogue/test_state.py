@@ -13,6 +13,7 @@ import pytest
 from appliance.addresses import Mac
 from appliance.boot.events import EventKind
 from appliance.boot.ladder import BootState
+from appliance.boot.policy import Cue, Life, LifeState
 from appliance.daemon import signals as s
 from appliance.daemon.state import PROBE_EVERY, ROGUES_NAMED, STRAYS_COUNTED, Now, State, step
 from appliance.dnsmasq.lifecycle import Phase
@@ -264,17 +265,21 @@ def test_a_lease_is_granted_and_released(serving: Dialogue) -> None:
 
 def test_installed_is_remembered_until_a_reinstall_is_wanted(serving: Dialogue) -> None:
     said = serving.say(s.Happened(event(K.DONE, detail={"stage": "installed"})))
-    assert s.SaveInstalled("node1", AT) in said
+    life = serving.state.lives["node1"]
+    assert (life.state, life.since) == (LifeState.INSTALLED, AT)
+    assert s.SaveLife("node1", life) in said
     assert serving.state.ladders["node1"].state(AT) is BootState.BOOTED
     serving.say(s.Adopted(served(machines=rack()[1:])), s.Adopted(served()))
-    assert serving.state.installed == {"node1": AT}
-    assert serving.say(s.ReinstallWanted("node1")) == [s.SaveInstalled("node1", None)]
-    assert serving.state.installed == {}
+    assert serving.state.lives["node1"] == life, "a machine that was away for a while is still installed"
+    (kept, told) = serving.say(s.LifeWanted("node1", Cue.REINSTALL))
+    assert serving.state.lives["node1"].state is LifeState.REINSTALL
+    assert kept == s.SaveLife("node1", serving.state.lives["node1"])
+    assert recorded([told], K.LIFECYCLE) == [{"from": "installed", "to": "reinstall"}]
 
 
 def test_done_alone_installs_nothing(serving: Dialogue) -> None:
     serving.say(s.Happened(event(K.DONE, detail={"stage": "done"})))
-    assert serving.state.installed == {}
+    assert serving.state.lives.get("node1", Life()).state is LifeState.NEW
 
 
 def test_the_endpoint_is_known_as_it_was_last_seen(serving: Dialogue) -> None:

@@ -111,7 +111,12 @@ class Appliance:
         """Start the daemon."""
         log = (self.root / "serve.log").open("ab")
         self.process = subprocess.Popen(
-            self.argv("serve"), stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            self.argv("serve"),
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, **self.environment},
         )
         log.close()
         if wait:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -35,12 +36,22 @@ def client(appliance: Appliance, segment: Segment, client_on: ClientMaker) -> Cl
 def link(segment: Segment, appliance: Appliance) -> Link:
     """The wire, with node1's address at the client's end."""
     found = segment.links[0]
+    run("ip", "-n", found.clients, "link", "set", found.client_device, "address", NODE1)
     run("ip", "-n", found.clients, "addr", "add", "172.0.1.21/24", "dev", found.client_device)
     return found
 
 
 def curl(link: Link, *args: str, source: str = "172.0.1.21") -> str:
     return run("ip", "netns", "exec", link.clients, "curl", "-s", "-m", "10", "--interface", source, *args)
+
+
+def report(link: Link, client: Client, body: str) -> str:
+    """Boot as node1 as far as its script, and report with its token, which takes the place of TOKEN."""
+    client.acquire(discover(NODE1))
+    script = curl(link, f"http://172.0.1.1:8080/ipxe?mac={NODE1}")
+    found = re.search(r"[?&]token=([A-Za-z0-9_-]+)", script)
+    assert found, script
+    return curl(link, "-d", body.replace("TOKEN", found[1]), "http://172.0.1.1:8080/v1/report")
 
 
 def same_children(appliance: Appliance) -> dict[str, int]:
@@ -50,7 +61,7 @@ def same_children(appliance: Appliance) -> dict[str, int]:
 def test_a_report_with_half_a_character_is_only_a_report(
     appliance: Appliance, link: Link, client: Client
 ) -> None:
-    curl(link, "-d", '{"stage":"done","message":"\\ud800 \\u001b[31m"}', "http://172.0.1.1:8080/v1/report")
+    report(link, client, '{"stage":"done","token":"TOKEN","message":"\\ud800 \\u001b[31m"}')
     done = appliance.await_event("done", machine="node1")
     assert "\ud800" not in done["detail"]["message"]
     assert client.expect(discover(NODE1)).yiaddr == "172.0.1.21"
@@ -244,7 +255,7 @@ def test_who_is_installed_is_assumed_when_nobody_knows_any_more(
     assert "history" in {p["id"] for p in appliance.status()["problems"]}
     appliance.run("machine", "reinstall", "node1")
     wait_until(lambda: "kernel" in curl(link, url), "the installer, as it was asked for")
-    assert '"ok": true' in curl(link, "-d", '{"stage":"installed"}', "http://172.0.1.1:8080/v1/report")
+    assert '"ok": true' in report(link, client, '{"stage":"installed","token":"TOKEN"}')
     assert "sanboot" in curl(link, url)
 
 
@@ -280,7 +291,7 @@ def test_what_was_acknowledged_outlives_a_kill(appliance: Appliance, link: Link,
     appliance.run("sync", "--yes")
     client.acquire(discover(NODE1))
     wait_until(lambda: appliance.run("leases", "-o", "json").json(), "the lease to be told")
-    assert '"ok": true' in curl(link, "-d", '{"stage":"installed"}', "http://172.0.1.1:8080/v1/report")
+    assert '"ok": true' in report(link, client, '{"stage":"installed","token":"TOKEN"}')
     appliance.stop(signal.SIGKILL)
     appliance.serve()
     assert "sanboot" in curl(link, f"http://172.0.1.1:8080/ipxe?mac={NODE1}")

@@ -14,7 +14,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
@@ -176,6 +176,13 @@ class Client:
 
     def close(self) -> None:
         self._socket.close()
+
+    def drain(self) -> None:
+        """Forget what was heard so far: a full buffer hears nothing more."""
+        self._socket.settimeout(0)
+        with suppress(BlockingIOError):
+            while True:
+                self._socket.recv(2048)
 
     def send(self, payload: bytes, *, port: int = 67, source: str = "0.0.0.0", to: str | None = None) -> None:
         frame = _BROADCAST + payload[28:34] + b"\x08\x00"

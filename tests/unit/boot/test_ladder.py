@@ -179,10 +179,43 @@ def test_a_machine_sent_to_its_disk_has_booted() -> None:
     assert not play(FIRST[:1], ladder, 9999).finished
 
 
+@pytest.mark.parametrize("upto", [2, 4])
+def test_one_that_gets_its_address_alone_has_booted(upto: int) -> None:
+    """Some firmware leaves at the offer already, when there is no boot file in it."""
+    alone = tuple((kind, {**detail, "to": "disk"}) for kind, detail in FIRST[:upto])
+    ladder = play(alone)
+    assert (ladder.finished, ladder.expected) == (True, None)
+    assert ladder.state(at(9999)) is BootState.BOOTED
+    assert not play(FIRST[:1], ladder, 9999).finished
+
+
+def test_a_loop_that_is_sent_to_its_disk_stays_a_loop() -> None:
+    ladder = Ladder()
+    for boot in range(3):
+        ladder = play(FIRST, ladder, boot * 100)
+    alone = tuple((kind, {**detail, "to": "disk"}) for kind, detail in FIRST[:4])
+    ladder = play(alone, ladder, 400)
+    assert ladder.held
+    assert ladder.state(at(500)) is BootState.STUCK
+
+
+def test_a_held_machine_s_script_is_a_verdict_until_it_gets_another() -> None:
+    held = (K.SCRIPT, {"to": "held", "reason": "why", "remedy": "release it"})
+    ladder = play((*FIRST, *SECOND, held))
+    assert ladder.verdict is not None
+    assert ladder.verdict.as_json() == {"id": "held", "message": "held: why", "remedy": "release it"}
+    assert ladder.state(at(100)) is BootState.STUCK
+    assert not ladder.held, "that word is for a boot loop"
+    assert play(((K.SCRIPT, {}),), ladder, 100).verdict is None
+    assert play(FIRST[:1], ladder, 3600).verdict is None
+
+
 EVENTS = st.lists(
     st.tuples(
         st.sampled_from(list(EventKind)),
-        st.sampled_from([FIRMWARE, IPXE, OS, FILE, {"code": "no-boot-file"}, {"to": "disk"}, {}]),
+        st.sampled_from(
+            [FIRMWARE, IPXE, OS, FILE, {"code": "no-boot-file"}, {"to": "disk"}, {"to": "held"}, {}]
+        ),
         st.integers(0, 400),
     ),
     max_size=40,

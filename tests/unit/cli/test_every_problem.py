@@ -57,6 +57,7 @@ _SETTINGS = [
     _NETWORK + '[matchbox]\nendpoint = "ftp://x"\n',
     _NETWORK + '[matchbox]\nendpoint = "http://h:99999"\n',
     _NETWORK + '[matchbox]\nendpoint = "http://h"\npush = "grpc"\n',
+    _NETWORK + '[matchbox]\npush = "directory"\ngrpc = "h:1"\n',
     _NETWORK + '[matchbox]\npush = "rsync"\n',
     _NETWORK + '[matchbox]\ndata = "a b"\n',
     _NETWORK + '[images.flatcar]\nmirror = "x"\nkeys = ["../k"]\narch = ["mips"]\n',

@@ -13,6 +13,7 @@ from appliance.cli.config import config_show
 from appliance.cli.init import init
 from appliance.errors import ExitCode, OperatorError, Refused
 from appliance.paths import Paths
+from tests.fakes.keyrings import export
 
 
 @pytest.fixture
@@ -55,6 +56,8 @@ def test_every_setting_that_is_commented_out_is_a_real_one(paths: Paths) -> None
     init(paths, "eth0", "172.0.1.0/24")
     settings = Path(paths.settings)
     settings.write_text(re.sub(r"(?m)^# (?=[a-z\[]+ *=|\[images)", "", settings.read_text()))
+    Path(paths.keys).mkdir(exist_ok=True)
+    (Path(paths.keys) / "signing.pgp").write_bytes(export("ed25519").secret)
     assert check(paths) == ExitCode.FINE
 
 

@@ -13,11 +13,11 @@ import pytest
 from appliance.boot.events import EventKind
 from appliance.boot.ladder import Ladder, climb
 from appliance.daemon import recorder as room
-from appliance.daemon.history import History
+from appliance.daemon.history import LADDER, LIFE, History
 from appliance.daemon.recorder import Recorder
 from tests.fakes.full_disk import filled, small_disk
 from tests.netns.wire import wait_until
-from tests.unit.daemon.rooms import AT, event
+from tests.unit.daemon.rooms import event
 
 ACK = EventKind.ACK
 
@@ -97,21 +97,21 @@ def test_a_full_disk_costs_the_past_and_not_what_is_known_of_machines(
         with filled(disk), caplog.at_level(logging.WARNING):
             for n in range(50):
                 recorder.record(event(ACK, detail={"n": str(n), "much": "x" * 10_000}))
-            recorder.save("node1", climb(Ladder(), event(EventKind.DISCOVER)))
-            recorder.save_installed("node1", AT)
-            recorder.save_installed("node2", AT)
-            recorder.flush()
+            recorder.save(LADDER, "node1", climb(Ladder(), event(EventKind.DISCOVER)).as_json())
+            recorder.save(LIFE, "node1", {"state": "installed"})
+            recorder.save(LIFE, "node2", {"state": "installed"})
+            assert not recorder.flush()
             assert recorder.dropped == 50
             assert "50 events lost" in caplog.text
-            recorder.save("node1", climb(Ladder(), event(ACK)))  # what is newer counts
-            recorder.save_installed("node2", None)
-        recorder.flush()
+            recorder.save(LADDER, "node1", climb(Ladder(), event(ACK)).as_json())  # what is newer counts
+            recorder.save(LIFE, "node2", {"state": "reinstall"})
+        assert recorder.flush()
         tell(recorder, 51)
         assert numbers(recorder.past(10, None)) == [51]
         history.close()
         kept = History(disk / "history.db")
-        assert Ladder.from_json(kept.ladders()["node1"]).rung is ACK
-        assert kept.installed() == {"node1": "2025-01-31T04:05:06.789Z"}
+        assert Ladder.from_json(kept.kept(LADDER)["node1"]).rung is ACK
+        assert kept.kept(LIFE) == {"node1": {"state": "installed"}, "node2": {"state": "reinstall"}}
         kept.close()
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from appliance.boot.events import EventKind
 from appliance.daemon.requests_seen import client_address, event_of, machine_of
+from appliance.daemon.served import Served
 from appliance.inventory.model import Machine
 from appliance.matchbox.request import RequestKind, RequestRecord
-from appliance.settings import NetworkMode
+from appliance.settings import MatchboxSettings, NetworkMode
 from tests.unit.daemon.rooms import AT, LAB, PXE, served
 
 R, K = RequestKind, EventKind
@@ -27,14 +28,15 @@ def asked(
     complete: bool = True,
     machine: str | None = None,
     reason: str | None = None,
+    to: str = "",
 ) -> RequestRecord:
     return RequestRecord(
-        kind, client, method, path, status, 7, complete, machine=machine, group=None, reason=reason
+        kind, client, method, path, status, 7, complete, machine=machine, reason=reason, to=to
     )
 
 
 def rung(record: RequestRecord) -> EventKind | None:
-    event = event_of(record, served(), AT, to_disk=False)
+    event = event_of(record, served(), AT)
     return event.kind if event else None
 
 
@@ -67,7 +69,7 @@ def test_a_part_counts_and_a_question_does_not() -> None:
 
 @pytest.mark.parametrize("status", [400, 403, 404, 416, 500, 503])
 def test_an_error_is_told_with_its_reason(status: int) -> None:
-    event = event_of(asked(R.SCRIPT, "/ipxe", status=status, reason="no group"), served(), AT, to_disk=False)
+    event = event_of(asked(R.SCRIPT, "/ipxe", status=status, reason="no group"), served(), AT)
     assert event is not None
     assert event.kind is K.HTTP_ERROR
     assert event.detail == {"path": "/ipxe", "status": str(status), "reason": "no group"}
@@ -78,11 +80,11 @@ def test_an_error_is_told_with_its_reason(status: int) -> None:
     [(R.SCRIPT, "/ipxe"), (R.IGNITION, "/ignition"), (R.ASSET, "/assets/ipxe/snponly.efi")],
 )
 def test_a_stranger_who_is_given_something_is_a_stray_and_on_no_ladder(kind: RequestKind, path: str) -> None:
-    event = event_of(asked(kind, path, "172.0.1.99", machine="node2"), served(), AT, to_disk=False)
+    event = event_of(asked(kind, path, "172.0.1.99", machine="node2"), served(), AT)
     assert event is not None
     assert (event.kind, event.machine, event.detail["claims"]) == (K.STRAY, None, "node2")
     ourselves = asked(kind, path, str(PXE.address))
-    assert event_of(ourselves, served(), AT, to_disk=False) is None
+    assert event_of(ourselves, served(), AT) is None
 
 
 def test_a_transfer_that_broke_off_is_an_error() -> None:
@@ -92,7 +94,7 @@ def test_a_transfer_that_broke_off_is_an_error() -> None:
 
 
 def test_an_event_says_who_and_what() -> None:
-    event = event_of(asked(R.ASSET, "/assets/ipxe/snponly.efi"), served(), AT, to_disk=False)
+    event = event_of(asked(R.ASSET, "/assets/ipxe/snponly.efi"), served(), AT)
     assert event is not None
     assert event.as_json() == {
         "at": "2025-01-31T04:05:06.789Z",
@@ -110,17 +112,47 @@ def test_an_event_says_who_and_what() -> None:
     }
 
 
-def test_only_a_script_sends_to_the_disk() -> None:
-    script = event_of(asked(R.SCRIPT, "/ipxe"), served(), AT, to_disk=True)
-    ignition = event_of(asked(R.IGNITION, "/ignition"), served(), AT, to_disk=True)
+@pytest.mark.parametrize("to", ["disk", "held"])
+def test_only_a_script_sends_elsewhere(to: str) -> None:
+    script = event_of(asked(R.SCRIPT, "/ipxe", to=to), served(), AT)
+    ignition = event_of(asked(R.IGNITION, "/ignition", to=to), served(), AT)
     assert script is not None
     assert ignition is not None
-    assert script.detail["to"] == "disk"
+    assert script.detail["to"] == to
     assert "to" not in ignition.detail
 
 
+def test_the_first_script_counts_where_it_is_the_last_that_we_see() -> None:
+    """An external Matchbox tells nothing of its own; on its way to its disk a machine asks no more."""
+    ours, theirs = served(), _external()
+    chain = asked(R.CHAIN, "/boot.ipxe")
+    assert event_of(chain, ours, AT) is None
+    for to in ("disk", "held"):
+        script = event_of(replace(chain, to=to), ours, AT)
+        assert script is not None
+        assert (script.kind, script.detail["to"]) == (K.SCRIPT, to)
+    script = event_of(chain, theirs, AT)
+    assert script is not None
+    assert (script.kind, script.machine) == (K.SCRIPT, "node1")
+    assert "to" not in script.detail
+
+
+def test_a_held_machine_s_event_names_the_way_out() -> None:
+    held = event_of(asked(R.SCRIPT, "/ipxe", machine="node1", to="held", reason="why"), served(), AT)
+    assert held is not None
+    assert held.detail["remedy"] == "pxe-appliance machine release node1"
+    assert held.detail["reason"] == "why"
+    assert "claims" not in held.detail
+
+
+def _external() -> Served:
+    now = served()
+    matchbox = MatchboxSettings("http://matchbox.example.com:8080")
+    return replace(now, settings=replace(now.settings, matchbox=matchbox))
+
+
 def test_an_address_that_we_give_outranks_a_claim() -> None:
-    event = event_of(asked(R.SCRIPT, "/ipxe", machine="node2"), served(), AT, to_disk=False)
+    event = event_of(asked(R.SCRIPT, "/ipxe", machine="node2"), served(), AT)
     assert event is not None
     assert (event.machine, event.detail["claims"]) == ("node1", "node2")
 
@@ -153,7 +185,7 @@ def test_what_is_no_ipv4_address_is_none(text: str) -> None:
 
 def test_what_is_told_of_a_hostile_request_is_bounded() -> None:
     record = asked(R.ASSET, "/assets/" + "x" * 8000, "10.9.9.9", status=404, reason="y" * 8000)
-    event = event_of(record, served(), AT, to_disk=False)
+    event = event_of(record, served(), AT)
     assert event is not None
     assert event.machine is None
     assert sum(map(len, event.detail.values())) < 600

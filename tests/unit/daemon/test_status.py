@@ -11,6 +11,7 @@ from immutables import Map
 
 from appliance.boot.events import EventKind
 from appliance.boot.ladder import Ladder, climb
+from appliance.boot.policy import Cue, Life
 from appliance.daemon.leases import Lease
 from appliance.daemon.state import State
 from appliance.daemon.status import Process, machine_json, machines_json, status_json
@@ -74,7 +75,7 @@ def test_status() -> None:
         "daemon": {"running": True, "pid": 4711, "since": "2025-01-31T04:05:06.789Z"},
         "dnsmasq": {"state": "serving", "pid": 4712, "restarts": 0},
         "generation": {"id": 3, "at": "2025-01-31T04:00:00.000Z", "proven": True},
-        "machines": {"known": 3, "booting": 1, "booted": 1, "stuck": 0},
+        "machines": {"known": 3, "booting": 1, "booted": 1, "stuck": 0, "held": 0},
         "strays": 1,
         "rogue_servers": ["10.0.0.1", "192.0.2.9"],
         "matchbox": {"endpoint": "builtin", "reachable": True},
@@ -167,6 +168,7 @@ def test_machines() -> None:
         "network": "pxe",
         "profile": "worker",
         "boot": {"policy": "install-once", "state": "booting"},
+        "lifecycle": "new",
         "rung": "offer",
         "rung_at": "2025-01-31T04:05:06.789Z",
         "verdict": None,
@@ -174,6 +176,27 @@ def test_machines() -> None:
     }
     assert idle["boot"] == {"policy": None, "state": "idle"}
     assert (idle["rung"], idle["rung_at"], idle["profile"]) == (None, None, None)
+
+
+def test_a_held_machine_says_why_and_what_lets_it_go() -> None:
+    held = Life().after(Cue.HOLD, AT, reason="disk 3 is broken")
+    for ladders in (Map(), Map({"node1": climbed(K.DISCOVER, K.OFFER)})):  # switched off, or waiting for ever
+        known = state(lives=Map({"node1": held}), ladders=ladders)
+        row = machines_json(known, AT + timedelta(hours=1))[0]
+        assert row["lifecycle"] == "held"
+        assert row["verdict"] == {
+            "id": "held",
+            "message": "held: disk 3 is broken",
+            "remedy": "pxe-appliance machine release node1",
+        }
+    machines = status_json(known, PROCESS, AT)["machines"]
+    assert isinstance(machines, dict)
+    assert machines["held"] == 1
+    assert problems(lives=Map({"node1": held})) == [("held", "warning", "node1 is held: disk 3 is broken")]
+    life = machine_json(known, known.served.machines["node1"], AT)["life"]
+    assert isinstance(life, dict)
+    assert (life["state"], life["by"], life["reason"]) == ("held", "operator", "disk 3 is broken")
+    assert keys(life) == ["before", "by", "facts", "installs", "macs", "reason", "since", "state"]
 
 
 def test_a_machine_that_stays_on_a_rung_is_stuck_and_says_where() -> None:
@@ -187,6 +210,7 @@ def test_a_machine_that_stays_on_a_rung_is_stuck_and_says_where() -> None:
         "booting": 0,
         "booted": 0,
         "stuck": 1,
+        "held": 0,
     }
 
 

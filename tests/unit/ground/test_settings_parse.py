@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import PurePosixPath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import OperatorError
+from appliance.paths import Paths
 from appliance.settings import (
     HttpSettings,
     ImageSettings,
@@ -29,7 +31,8 @@ subnet    = "172.0.1.0/24"
 address   = "172.0.1.2"
 mode      = "dhcp"
 lease     = "10m"
-relayed   = [{ subnet = "172.0.2.0/24", router = "172.0.2.1" }]
+relayed   = [{ subnet = "172.0.2.0/24", router = "172.0.2.1", vlan = 111 }]
+vlan      = 110
 mtu       = 1500
 ntp       = ["172.0.1.2"]
 
@@ -69,7 +72,8 @@ def test_everything_that_can_be_set() -> None:
             address=IPv4Address("172.0.1.2"),
             mode=NetworkMode.DHCP,
             lease=600,
-            relayed=(Relayed(IPv4Network("172.0.2.0/24"), IPv4Address("172.0.2.1")),),
+            relayed=(Relayed(IPv4Network("172.0.2.0/24"), IPv4Address("172.0.2.1"), 111),),
+            vlan=110,
             mtu=1500,
             ntp=(IPv4Address("172.0.1.2"),),
         ),
@@ -91,15 +95,27 @@ def test_the_least_that_works() -> None:
     )
 
 
+def test_a_keyring_is_for_our_own_endpoint() -> None:
+    settings = parse_settings(_ONE + '[matchbox]\nkeyring = "signing.pgp"\n', "a.toml")
+    assert settings.matchbox.keyring == "signing.pgp"
+    assert ("matchbox.keyring", "signing.pgp", Origin("a.toml", 5)) in describe_settings(settings)
+    text = _ONE + '[matchbox]\nendpoint = "http://h"\nkeyring = "k"\n'
+    assert _problems(text) == [
+        "a.toml:6: matchbox.keyring: an external Matchbox signs by itself (leave it out: it would do nothing)"
+    ]
+
+
 def test_every_value_has_an_origin() -> None:
     settings = parse_settings(_FULL, "a.toml")
     described = {path: (value, origin) for path, value, origin in describe_settings(settings)}
     assert described.keys() == settings.origins.keys()
     assert described["network.pxe.lease"] == ("600s", Origin("a.toml", 6))
-    assert described["network.pxe.relayed"] == ("172.0.2.0/24 via 172.0.2.1", Origin("a.toml", 7))
+    assert described["network.pxe.relayed"] == ("172.0.2.0/24 via 172.0.2.1, VLAN 111", Origin("a.toml", 7))
+    assert described["network.pxe.vlan"] == ("110", Origin("a.toml", 8))
+    assert described["network.lab.vlan"] == ("", Origin("default", 0))
     assert described["network.lab.address"] == ("10.0.0.1", Origin("default", 0))
-    assert described["http.port"] == ("80", Origin("a.toml", 16))
-    assert described["images.flatcar.arch"] == ("amd64, arm64", Origin("a.toml", 26))
+    assert described["http.port"] == ("80", Origin("a.toml", 17))
+    assert described["images.flatcar.arch"] == ("amd64, arm64", Origin("a.toml", 27))
     assert described["images.ipxe.mirror"] == ("", Origin("default", 0))
 
 
@@ -183,9 +199,38 @@ def test_every_value_has_an_origin() -> None:
         (
             _ONE + '[matchbox]\nendpoint = "http://h"\npush = "grpc"',
             (
-                "a.toml:6: matchbox.push: push is not part of this version: grpc would do nothing "
-                "(leave it out, and bring groups and profiles to the external Matchbox yourself)"
+                'a.toml:6: matchbox.push: push = "grpc" needs the address of the gRPC side '
+                '(add grpc = "HOST:8081"; Matchbox listens there when it runs with -rpc-address)'
             ),
+        ),
+        *(
+            (
+                _ONE + f'[matchbox]\n{endpoint}push = "directory"',
+                (
+                    f"a.toml:{line}: matchbox.push: there is no external Matchbox to push to: "
+                    "our own reads the inventory "
+                    '(write endpoint = "http://HOST:PORT", the external one, or leave push out)'
+                ),
+            )
+            for endpoint, line in (("", 5), ('endpoint = "builtin"\n', 6))
+        ),
+        (
+            _ONE + '[matchbox]\nendpoint = "http://h"\npush = "grpc"\ngrpc = "h:70000"',
+            (
+                "a.toml:7: matchbox.grpc: 'h:70000' is not a host and its port: 70000 is not a port "
+                "(ports are 1 to 65535)"
+            ),
+        ),
+        *(
+            (
+                _ONE + f'[matchbox]\nendpoint = "http://h"\n{key} = "{value}"{push}',
+                (
+                    f"a.toml:6: matchbox.{key}: counts with a push by gRPC only "
+                    '(write push = "grpc", or leave it out)'
+                ),
+            )
+            for key, value in (("grpc", "h:8081"), ("ca", "x.crt"), ("cert", "x.crt"), ("key", "x.key"))
+            for push in ("", '\npush = "directory"')
         ),
         (
             _ONE + '[matchbox]\nendpoint = "http://h:99999"',
@@ -254,6 +299,37 @@ def test_hostile_values_are_refused(key: str, value: str) -> None:
 )
 def test_hostile_endpoints_are_refused(endpoint: str) -> None:
     assert _problems(_ONE + f'[matchbox]\nendpoint = "{endpoint}"\n')
+
+
+@pytest.mark.parametrize("address", ["h", ":8081", "h:", "http://h:8081", "h:8081/x", "h,x:1", "u@h:1"])
+def test_hostile_grpc_addresses_are_refused(address: str) -> None:
+    given_ = f'[matchbox]\nendpoint = "http://h"\npush = "grpc"\ngrpc = "{address}"\n'
+    (problem,) = _problems(_ONE + given_)
+    assert problem.startswith("a.toml:7: matchbox.grpc: ")
+
+
+def test_an_endpoint_that_is_wrong_is_the_only_problem_of_a_push() -> None:
+    (problem,) = _problems(_ONE + '[matchbox]\nendpoint = "ftp://h"\npush = "directory"\n')
+    assert "matchbox.endpoint" in problem
+
+
+def test_a_push_by_grpc_names_its_files_relative_to_the_keys_or_absolute() -> None:
+    written = 'push = "grpc"\ngrpc = "h:8081"\nca = "own.crt"\nkey = "/srv/client.key"\n'
+    settings = parse_settings(_ONE + f'[matchbox]\nendpoint = "http://h"\n{written}', "a.toml")
+    matchbox = settings.matchbox
+    assert (matchbox.push, matchbox.grpc) == (Push.GRPC, "h:8081")
+    paths = Paths(PurePosixPath("/r"))
+    keys = "/r/etc/pxe-appliance/keys.d"
+    assert [str(paths.in_keys(raw)) for raw in (matchbox.ca, matchbox.cert, matchbox.key)] == [
+        f"{keys}/own.crt",
+        f"{keys}/matchbox-client.crt",
+        "/srv/client.key",
+    ]
+
+
+def test_a_push_that_is_off_for_now_keeps_its_address() -> None:
+    text = _ONE + '[matchbox]\nendpoint = "http://h"\npush = "none"\ngrpc = "h:8081"\n'
+    assert parse_settings(text, "a.toml").matchbox.grpc == "h:8081"
 
 
 @given(st.text())

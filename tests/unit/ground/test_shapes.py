@@ -5,7 +5,7 @@ from __future__ import annotations
 from appliance.errors import Problem
 from appliance.grammar import IPV4, MAC
 from appliance.reading import Document, Reading, dotted, nearest, shown
-from appliance.shapes import Field, ListOf, MapOf, NamedTables, Number, Row, Table, Text
+from appliance.shapes import Field, Flag, ListOf, MapOf, NamedTables, Number, Row, Table, Text
 
 _PORT = Field("port", Number("a port", 1, 65535), "a port")
 _WORD = Text("a word", str, {}, 8)
@@ -13,7 +13,8 @@ _NAMES = Field("names", ListOf(_WORD, most=3, least=1), "names")
 _LABELS = Field("labels", MapOf(_WORD, _WORD, most=2), "labels")
 _ADDRESS = Field("address", IPV4, "an address", required=True)
 _BELOW = Field("below", NamedTables(_WORD, Table("below", (_PORT,)), most=2), "tables below")
-_TABLE = Table("a test", (_PORT, _NAMES, _LABELS, _ADDRESS, _BELOW))
+_ON = Field("on", Flag(), "on or off")
+_TABLE = Table("a test", (_PORT, _NAMES, _LABELS, _ADDRESS, _BELOW, _ON))
 
 
 def _read(data: dict[str, object], *, textual: bool = False) -> tuple[Row, list[Problem]]:
@@ -39,11 +40,20 @@ def test_values_come_out_typed() -> None:
     assert row.get(_BELOW) is None
 
 
+def test_a_flag_is_true_or_false_and_nothing_else() -> None:
+    assert _read({"address": "10.0.0.1", "on": False})[0].get(_ON) is False
+    assert _read({"address": "10.0.0.1", "on": "true"}, textual=True)[0].get(_ON) is True
+    assert _messages({"on": "true"}) == ["on: true or false is expected, not 'true'"]
+    assert _messages({"on": 1}) == ["on: true or false is expected, not 1"]
+    assert _messages({"on": "yes"}, textual=True) == ["on: true or false is expected, not 'yes'"]
+    assert Flag().as_schema() == {"type": "boolean"}
+
+
 def test_unknown_keys_name_the_nearest_known_one() -> None:
     _, problems = _read({"adress": "10.0.0.1", "zzz": 1})
     assert [(p.path, p.message, p.hint) for p in problems] == [
         ("adress", "is not a known key", "did you mean 'address'?"),
-        ("zzz", "is not a known key", "known here: address, below, labels, names, port"),
+        ("zzz", "is not a known key", "known here: address, below, labels, names, on, port"),
         ("address", "is missing", "add the key address to this table"),
     ]
 

@@ -72,6 +72,7 @@ def test_modules_stand_behind_what_they_need() -> None:
         "virtio_pci": {"virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev"},
         "net_failover": {"failover"},
         "virtio_net": {"virtio_ring", "virtio", "net_failover"},
+        "virtio_blk": {"virtio_ring", "virtio"},
     }
     for module, needed in needs.items():
         assert needed <= set(MODULES[: MODULES.index(module)])

@@ -7,19 +7,28 @@ from pathlib import PurePosixPath
 import pytest
 
 from appliance.lab.machine import command
-from appliance.lab.rack import MOST_MACHINES, SERVER, SUBNET, Firmware, FirmwareChoice, LabMachine, fill
+from appliance.lab.rack import (
+    MOST_MACHINES,
+    SERVER,
+    SUBNET,
+    Firmware,
+    FirmwareChoice,
+    LabMachine,
+    Rack,
+    fill,
+    other_mac,
+)
 
 
 def qemu(machine: LabMachine) -> str:
-    return " ".join(
-        command(machine, serial_log=PurePosixPath("/l/s.log"), variables=PurePosixPath("/v/node.vars"))
-    )
+    places = {"serial_log": "/l/s.log", "variables": "/v/node.vars", "disk": "/v/node.disk"}
+    return " ".join(command(machine, **{name: PurePosixPath(place) for name, place in places.items()}))
 
 
 def test_two_machines_are_one_bios_and_one_uefi_with_one_second_nic() -> None:
     rack = fill(2, FirmwareChoice.MIXED)
     assert [m.firmware for m in rack.machines] == [Firmware.BIOS, Firmware.UEFI]
-    assert [m.other is not None for m in rack.machines] == [True, False]
+    assert [len(m.others) for m in rack.machines] == [1, 0]
     assert sorted(rack.outsiders().values()) == ["node1's second NIC", "the stranger"]
 
 
@@ -35,13 +44,13 @@ def test_mixed_goes_round_all_kinds() -> None:
 
 def test_a_full_rack_has_no_number_twice() -> None:
     machines = fill(MOST_MACHINES, FirmwareChoice.MIXED).machines
-    macs = [m.mac for m in machines] + [m.other for m in machines if m.other]
+    macs = [m.mac for m in machines] + [mac for m in machines for mac in m.others]
     assert len({*macs}) == len(macs)
     assert len({m.uuid for m in machines}) == MOST_MACHINES
     for machine in machines:
         assert machine.ip in SUBNET
         assert machine.ip != SERVER
-        for name in (machine.tap, machine.other_tap, machine.inner_leg, machine.outer_leg):
+        for name in (machine.tap, *machine.other_taps, machine.inner_leg, machine.outer_leg):
             assert len(name) <= 15  # the kernel's IFNAMSIZ, less its NUL
     assert len({m.ip for m in machines}) == MOST_MACHINES
 
@@ -83,8 +92,24 @@ def test_a_machine_that_boots_by_http_has_pxe_switched_off() -> None:
 def test_a_second_nic_is_plugged_in_and_never_booted_from() -> None:
     machine = fill(1, FirmwareChoice.BIOS).machines[0]
     line = qemu(machine)
-    assert f"virtio-net-pci,netdev=other,mac={machine.other},romfile=" in line
+    assert f"virtio-net-pci,netdev=oth1-2,mac={machine.others[0]},romfile=" in line
     assert line.count("bootindex") == 1
+
+
+def test_a_disk_comes_behind_the_nic_and_only_where_there_is_one() -> None:
+    line = qemu(LabMachine(1, Firmware.BIOS, disk=True))
+    assert "if=none,id=disk,format=raw,file=/v/node.disk" in line
+    assert "virtio-blk-pci,drive=disk,bootindex=2" in line
+    assert "disk" not in qemu(LabMachine(1, Firmware.BIOS))
+
+
+def test_several_other_nics_have_taps_and_names_of_their_own() -> None:
+    machine = LabMachine(5, Firmware.BIOS, (other_mac(5, 1), other_mac(5, 2)))
+    assert machine.other_taps == ("oth5-2", "oth5-3")
+    for tap, mac in zip(machine.other_taps, machine.others, strict=True):
+        assert f"netdev={tap},mac={mac}" in qemu(machine)
+    names = Rack((machine,), stranger=None).outsiders()
+    assert names == {machine.others[0]: "node5's second NIC", machine.others[1]: "node5's third NIC"}
 
 
 @pytest.mark.parametrize("kind", list(Firmware))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import tomllib
 
-from appliance.lab.rack import FirmwareChoice, fill
-from appliance.lab.root_files import files, files_with_mirror, ignition
+from appliance.lab.rack import Firmware, FirmwareChoice, LabMachine, Rack, fill, other_mac
+from appliance.lab.root_files import Duty, files, files_with_mirror, ignition
 from appliance.tree import Tree
 
 RACK = fill(3, FirmwareChoice.MIXED)
@@ -40,7 +40,7 @@ def test_every_machine_has_its_reservation_and_a_profile_with_its_own_ignition()
 
 def test_the_second_nic_is_in_the_inventory_as_one() -> None:
     inventory = tomllib.loads(text("inventory.d/rack.toml"))
-    assert inventory["machine"]["node1"]["nic"] == {"eth1": {"mac": str(RACK.machines[0].other)}}
+    assert inventory["machine"]["node1"]["nic"] == {"eth1": {"mac": str(RACK.machines[0].others[0])}}
     assert "nic" not in inventory["machine"]["node2"]
 
 
@@ -57,6 +57,30 @@ def test_an_ignition_names_its_machine_and_no_other() -> None:
 def test_the_assets_are_where_the_inventory_says() -> None:
     assert text("matchbox/assets/lab/vmlinuz") == "kernel"
     assert text("matchbox/assets/lab/initrd.gz") == "initrd"
+
+
+def test_a_duty_is_in_the_profile_and_the_disk_among_the_assets() -> None:
+    bonded = LabMachine(2, Firmware.BIOS, (other_mac(2, 1), other_mac(2, 2)))
+    rack = Rack((LabMachine(1, Firmware.BIOS), bonded), stranger=None)
+    duties = {
+        "node1": Duty("install-once", ("lab.install=/dev/vda",)),
+        "node2": Duty(bond=("bond0", 100, "10.0.100.12/24")),
+    }
+    tree = files(rack, kernel=b"kernel", initrd=b"initrd", disk=b"disk", duties=duties)
+    inventory = tomllib.loads(text("inventory.d/rack.toml", tree))
+    installs, becomes = inventory["profile"]["node1"], inventory["profile"]["node2"]
+    assert (installs["boot"], installs["args"][-1]) == ("install-once", "lab.install=/dev/vda")
+    assert "netconf" not in installs
+    assert (becomes["boot"], becomes["netconf"]) == ("always", "networkd")
+    assert inventory["machine"]["node2"]["bond"] == {
+        "bond0": {
+            "members": ["eth1", "eth2"],
+            "mode": "802.3ad",
+            "vlans": {"control": {"id": 100, "address": "10.0.100.12/24"}},
+        }
+    }
+    assert text("matchbox/assets/lab/disk.img", tree) == "disk"
+    assert TREE.get("etc/pxe-appliance/matchbox/assets/lab/disk.img") is None
 
 
 def test_with_a_mirror_every_profile_names_the_image_and_leaves_the_rest_to_the_appliance() -> None:

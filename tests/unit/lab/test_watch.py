@@ -19,7 +19,7 @@ from appliance.lab.watch import RUNGS, Finding, Watch, event_from_json, judge
 POWER_ON = datetime(2025, 1, 31, 4, 5, 6, tzinfo=UTC)
 RACK = fill(1, FirmwareChoice.BIOS)
 NODE = RACK.machines[0]
-OTHER = NODE.other
+(OTHER,) = NODE.others
 
 
 def event(

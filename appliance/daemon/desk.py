@@ -1,0 +1,158 @@
+"""What the daemon can be asked, by the command line, by browsers, by machines; and the web side that asks.
+
+Answers come from the decider's state; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Container, Iterable
+from ipaddress import IPv4Address
+
+from appliance.addresses import Mac
+from appliance.boot.ladder import Ladder
+from appliance.boot.policy import Life
+from appliance.daemon import signals as s
+from appliance.daemon.children import Children
+from appliance.daemon.leases import Lease, live
+from appliance.daemon.recorder import Recorder
+from appliance.daemon.requests_seen import client_address
+from appliance.daemon.served import Served
+from appliance.daemon.state import State
+from appliance.daemon.status import Process, booting_image, machine_json, machines_json, problem, status_json
+from appliance.daemon.web import WebSide
+from appliance.paths import Paths
+from appliance.system.clock import now
+
+_DECIDE_SECONDS = 5.0  # for everything that was reported before a question
+_CATCH_UP_SECONDS = 1.0  # that a machine's question may wait for what was logged before it
+
+
+class Desk:
+    """Readings (control), the owner of the web side (web), and what giving has to know."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        state: Callable[[], State],
+        queue: asyncio.Queue[s.Signal],
+        recorder: Recorder,
+        children: Children,
+    ) -> None:
+        self._paths = paths
+        self._state = state
+        self._queue = queue
+        self._recorder = recorder
+        self._children = children
+        self.started = now()
+        self.sync_problem: dict[str, str] | None = None
+        self.handoff_problems: tuple[dict[str, str], ...] = ()
+        self.web = WebSide(paths, self)
+
+    def take_handoff_problems(self, problems: tuple[dict[str, str], ...]) -> None:
+        """What is wrong with the external endpoint, as of now."""
+        self.handoff_problems = problems
+
+    # ---- what can be asked (control.Readings) ----
+
+    def status(self) -> dict[str, object]:
+        """For `status`."""
+        problems = [self.sync_problem] if self.sync_problem else []
+        if self._recorder.problem:
+            problems.append(
+                problem("history", "warning", self._recorder.problem, f"df -h {self._paths.state}")
+            )
+        if self._children.log_is_full:
+            words = "the file system of dnsmasq's log is full: it serves, but nothing of it is seen"
+            problems.append(problem("log", "error", words, f"df -h {self._paths.run}"))
+        if self._children.skipped:
+            words = (
+                f"{self._children.skipped} bytes of dnsmasq's log were too many to read: events are missing"
+            )
+            problems.append(problem("log", "warning", words, "pxe-appliance events"))
+        problems += [*self.web.problems, *self.handoff_problems]
+        process = Process(os.getpid(), self.started, self._children.pids, tuple(problems))
+        return status_json(self._state(), process, now())
+
+    def machines(self) -> list[dict[str, object]]:
+        """For `machines`."""
+        return machines_json(self._state(), now())
+
+    def machine(self, name: str) -> dict[str, object] | None:
+        """For `machine show`."""
+        found = self.served().machines.get(name)
+        if found is None:
+            return None
+        return machine_json(self._state(), found, now(), self.web.giving.boots(found))
+
+    def names(self) -> Iterable[str]:
+        """Every machine's name."""
+        return self.served().machines.keys()
+
+    def leases(self) -> list[dict[str, object]]:
+        """For `leases`."""
+        return [lease.as_json() for lease in live(self._state().leases, now())]
+
+    async def images(self) -> list[dict[str, object]]:
+        """For `/v1/images`."""
+        return await asyncio.to_thread(self.web.images.listing)
+
+    async def events(self, *, limit: int, machine: str | None) -> list[str]:
+        """For `events`: the newest `limit` of the past."""
+        return await asyncio.to_thread(self._recorder.past, limit, machine)
+
+    def subscribe(self, machine: str | None = None) -> asyncio.Queue[str]:
+        """For `events -f`."""
+        return self._recorder.subscribe(machine)
+
+    def unsubscribe(self, queue: asyncio.Queue[str]) -> None:
+        """The end of `events -f`."""
+        self._recorder.unsubscribe(queue)
+
+    # ---- what the HTTP side needs (web.Owner) ----
+
+    def served(self) -> Served:
+        """The generation that is being served."""
+        return self._state().served
+
+    def life(self, machine: str) -> Life:
+        """Where a machine is in its life."""
+        return self._state().lives.get(machine, Life())
+
+    def ladder(self, machine: str) -> Ladder | None:
+        """How far its boot has come."""
+        return self._state().ladders.get(machine)
+
+    def lease(self, address: IPv4Address) -> Lease | None:
+        """What is held at an address."""
+        return self._state().leases.get(str(address))
+
+    def strangers(self) -> Container[Mac]:
+        """MACs that asked for an address and are nobody's."""
+        return self._state().strays
+
+    def booting(self, client: str) -> str:
+        """The release that the machine behind an address is booting from at this moment; else empty."""
+        return booting_image(self._state(), client, now())
+
+    async def caught_up(self, client: str) -> None:
+        """Know everything that was logged before a machine's question; at once for anybody else."""
+        address = client_address(client)
+        if address is None or address not in self.served().by_ip:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CATCH_UP_SECONDS):
+                await self._children.catch_up()
+                await self._queue.join()
+
+    async def kept(self) -> bool:
+        """Whether all that was reported so far is decided about and on disk."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._queue.join(), _DECIDE_SECONDS)
+        return await asyncio.to_thread(self._recorder.flush)
+
+    def report(self, signal_seen: s.Signal) -> None:
+        """Tell the decider."""
+        self._queue.put_nowait(signal_seen)
