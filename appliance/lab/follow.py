@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
+from types import MappingProxyType
 from typing import Final
 
 from rich.console import Console
@@ -16,14 +17,15 @@ from rich.console import Console
 from appliance.addresses import Mac
 from appliance.errors import NotProven, SurroundingsError
 from appliance.lab import segment, service
+from appliance.lab.aims import Aim, Aims, arrived, judge
 from appliance.lab.board import Board, print_result
 from appliance.lab.namespace import packet_socket
 from appliance.lab.power import Power, powered
 from appliance.lab.premises import Premises
-from appliance.lab.rack import LabMachine, Rack
+from appliance.lab.rack import Rack
 from appliance.lab.service import Service
 from appliance.lab.strangers import Heard, knock
-from appliance.lab.watch import Finding, Watch, event_from_json, judge
+from appliance.lab.watch import Finding, Watch, event_from_json
 
 _TICK: Final = 0.25
 # A machine that powers off right after its report: the event is on its way.
@@ -37,9 +39,10 @@ def boot(
     timeout: float,
     console: Console,
     *,
+    aims: Aims = MappingProxyType({}),
     also: Callable[[Watch], tuple[Finding, ...]] = lambda _: (),
 ) -> None:
-    """Power on, follow, judge; `also` finds what this boot has to show besides.
+    """Power on, follow, judge: by what each machine is to come to, and `also` by what else is to be seen.
 
     Raises:
         NotProven: something that the lab set out to show did not hold.
@@ -53,11 +56,13 @@ def boot(
             powered(place.segment, rack.machines, directory=place.directory, logs=logs)
         )
         with Board(console, watch) as board:
-            _follow(watch, lines, power, board, timeout)
+            _follow(watch, lines, power, board, timeout, aims)
             heard = stranger.result() if stranger else []
             # What the stranger tried last may still be on its way through the log.
             _drain(watch, lines, board, until=time.monotonic() + _LATE_EVENT, wanted=_all_outsiders_seen)
-        findings = judge(watch, notes=_notes(watch, power), answered=_answers(rack, heard)) + also(watch)
+        printed = {machine.name: power.printed(machine) for machine in rack.machines}
+        notes, answered = _notes(watch, power), _answers(rack, heard)
+        findings = judge(watch, aims, notes=notes, printed=printed, answered=answered) + also(watch)
     print_result(console, watch, findings)
     failed = [finding for finding in findings if not finding.holds]
     if failed:
@@ -67,22 +72,24 @@ def boot(
         )
 
 
-def _follow(watch: Watch, lines: SimpleQueue[str], power: Power, board: Board, timeout: float) -> None:
-    """Take in events until every machine has called home or cannot any more, or time is up."""
+def _follow(
+    watch: Watch, lines: SimpleQueue[str], power: Power, board: Board, timeout: float, aims: Aims
+) -> None:
+    """Take in events until every machine is where it should come to or cannot any more, or time is up."""
     deadline = time.monotonic() + timeout
     ended: dict[str, float] = {}
     while (now := time.monotonic()) < deadline:
         for machine in watch.rack.machines:
             if power.ended(machine):
                 ended.setdefault(machine.name, now)
-        if all(_settled(watch, machine, ended, now) for machine in watch.rack.machines):
+        if all(
+            now - ended.get(machine.name, now) > _LATE_EVENT
+            or arrived(aims.get(machine.name, Aim.HOME), watch, machine, power.printed(machine))
+            for machine in watch.rack.machines
+        ):
             return
         if not _take_one(watch, lines, board):
             raise SurroundingsError("the appliance's event stream ended in the middle of the boots")
-
-
-def _settled(watch: Watch, machine: LabMachine, ended: dict[str, float], now: float) -> bool:
-    return watch.done(machine) or now - ended.get(machine.name, now) > _LATE_EVENT
 
 
 def _drain(

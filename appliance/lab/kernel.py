@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
@@ -36,20 +37,21 @@ class Kernel:
     modules: tuple[tuple[str, bytes], ...]
 
 
-def kernel(cache: Path = CACHE) -> Kernel:
-    """The newest kernel in `cache`; fetched with apt first when there is none.
+def kernel(cache: Path = CACHE, modules: Sequence[str] = MODULES) -> Kernel:
+    """The newest kernel in `cache` that has all `modules`; fetched with apt first when there is none.
 
     Raises:
         SurroundingsError: apt knows no such package, cannot fetch it, or it does not hold what is needed.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    kept = sorted((d for d in cache.glob("linux-image-*") if d.is_dir()), key=lambda d: d.stat().st_mtime)
-    folder = kept[-1] if kept else _fetch(cache)
+    whole = (d for d in cache.glob("linux-image-*") if _has_all(d, modules))
+    kept = sorted(whole, key=lambda d: d.stat().st_mtime)
+    folder = kept[-1] if kept else _fetch(cache, modules)
     try:
         return Kernel(
             folder.name,
             (folder / "vmlinuz").read_bytes(),
-            tuple((name, (folder / f"{name}.ko").read_bytes()) for name in MODULES),
+            tuple((name, (folder / f"{name}.ko").read_bytes()) for name in modules),
         )
     except OSError as error:
         raise SurroundingsError(
@@ -57,7 +59,12 @@ def kernel(cache: Path = CACHE) -> Kernel:
         ) from error
 
 
-def _fetch(cache: Path) -> Path:
+def _has_all(folder: Path, modules: Sequence[str]) -> bool:
+    """Whether nothing is missing; an earlier version of the lab took fewer modules."""
+    return all((folder / name).is_file() for name in ("vmlinuz", *(f"{name}.ko" for name in modules)))
+
+
+def _fetch(cache: Path, modules: Sequence[str]) -> Path:
     package = _real_package()
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache) as name:
         scratch = Path(name)
@@ -81,7 +88,7 @@ def _fetch(cache: Path) -> Path:
             raise SurroundingsError(f"cannot fetch {package}: apt-get left no package behind")
         folder = scratch / package
         folder.mkdir()
-        unpack(deb, folder)
+        unpack(deb, folder, modules)
         final = cache / package
         shutil.rmtree(final, ignore_errors=True)
         folder.rename(final)
@@ -99,9 +106,9 @@ def _real_package() -> str:
     return found.group()
 
 
-def unpack(deb: Path, into: Path) -> None:
+def unpack(deb: Path, into: Path, modules: Sequence[str] = MODULES) -> None:
     """Take the kernel and the modules out of the package `deb`; SurroundingsError when one is not in it."""
-    wanted = {f"{name}.ko" for name in MODULES}
+    wanted = {f"{name}.ko" for name in modules}
     child = spawn(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE)
     stream = child.stdout
     if stream is None:

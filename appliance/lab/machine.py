@@ -17,12 +17,15 @@ BIOS_ROM: Final = PurePosixPath("/usr/lib/ipxe/qemu/pxe-virtio.rom")
 _MEMORY: Final = 384  # MB; less, and OVMF with a kernel and an initrd in memory gets tight
 
 
-def command(machine: LabMachine, *, serial_log: PurePosixPath, variables: PurePosixPath) -> list[str]:
+def command(
+    machine: LabMachine, *, serial_log: PurePosixPath, variables: PurePosixPath, disk: PurePosixPath
+) -> list[str]:
     """The argument list that powers `machine` on, with its taps already there in QEMU's namespace.
 
     Args:
         serial_log: file that takes what the machine prints.
         variables: a private, writable copy of `OVMF_VARS`; not used by a BIOS machine.
+        disk: what its disk holds; not used by a machine without one.
     """
     return [
         QEMU,
@@ -39,6 +42,7 @@ def command(machine: LabMachine, *, serial_log: PurePosixPath, variables: PurePo
         *("-smbios", f"type=1,manufacturer=pxe-appliance,product=lab,serial={machine.serial}"),
         *(_bios() if machine.firmware is Firmware.BIOS else _uefi(machine.firmware, variables)),
         *_nics(machine),
+        *(_disk(disk) if machine.disk else ()),
     ]
 
 
@@ -66,9 +70,16 @@ def _nics(machine: LabMachine) -> list[str]:
         *("-netdev", f"tap,id=pxe,ifname={machine.tap},script=no,downscript=no"),
         *("-device", f"virtio-net-pci,netdev=pxe,mac={machine.mac},bootindex=1{rom}"),
     ]
-    if machine.other is not None:
+    for tap, mac in zip(machine.other_taps, machine.others, strict=True):
         nics += [
-            *("-netdev", f"tap,id=other,ifname={machine.other_tap},script=no,downscript=no"),
-            *("-device", f"virtio-net-pci,netdev=other,mac={machine.other},romfile="),
+            *("-netdev", f"tap,id={tap},ifname={tap},script=no,downscript=no"),
+            *("-device", f"virtio-net-pci,netdev={tap},mac={mac},romfile="),
         ]
     return nics
+
+
+def _disk(content: PurePosixPath) -> list[str]:
+    return [
+        *("-drive", f"if=none,id=disk,format=raw,file={content}"),
+        *("-device", "virtio-blk-pci,drive=disk,bootindex=2"),
+    ]

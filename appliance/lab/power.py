@@ -26,6 +26,7 @@ from appliance.system.command import ending, spawn
 
 _GRACE: Final = 3.0  # seconds that a machine has to end by itself, and then QEMU
 _SERIAL_TAIL: Final = 16384
+_DISK: Final = 4 << 20
 
 
 @dataclass(slots=True)
@@ -52,6 +53,10 @@ class Power:
         complaints = [line for line in _tail(self.logs / f"{machine.name}.qemu.log") if line]
         return (said or complaints or printed or [""])[-1]
 
+    def printed(self, machine: LabMachine) -> str:
+        """The end of what it printed on its serial line."""
+        return "\n".join(_tail(self.serial_log(machine)))
+
     def serial_log(self, machine: LabMachine) -> Path:
         return self.logs / f"{machine.name}.serial.log"
 
@@ -63,7 +68,7 @@ def powered(
     """Power `machines` on, all at once; off again at the end.
 
     Args:
-        directory: takes the machines' variable stores.
+        directory: takes the machines' variable stores, and their disks, which keep what is on them.
         logs: takes a serial log and QEMU's own words per machine.
     """
     stop = threading.Event()
@@ -82,13 +87,17 @@ def powered(
 
 
 def _switch_on(where: Segment, machine: LabMachine, directory: Path, power: Power) -> subprocess.Popen[bytes]:
-    variables = directory / f"{machine.name}.vars"
+    variables, disk = directory / f"{machine.name}.vars", directory / f"{machine.name}.disk"
     if machine.firmware is not Firmware.BIOS:
         shutil.copyfile(OVMF_VARS, variables)
+    if machine.disk and not disk.exists():
+        with disk.open("wb") as empty:
+            empty.truncate(_DISK)
     argv = command(
         machine,
         serial_log=PurePosixPath(power.serial_log(machine)),
         variables=PurePosixPath(variables),
+        disk=PurePosixPath(disk),
     )
     with (power.logs / f"{machine.name}.qemu.log").open("wb") as complaints:
         return spawn(segment.inside(where.wire, argv), stdout=complaints.fileno(), stderr=complaints.fileno())

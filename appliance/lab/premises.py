@@ -71,7 +71,10 @@ def claimed() -> Iterator[Premises]:
 
 
 def keep(premises: Premises, count: int, choice: FirmwareChoice) -> None:
-    """Remember how the rack was filled, and that this lab stays until `lab down`."""
+    """Remember how the rack was filled, and that this lab stays until `lab down`.
+
+    A `count` of 0 stands for machines that only their own run powers on.
+    """
     text = json.dumps({"machines": count, "firmware": choice.value})
     write_atomic(premises.state, text.encode())
 
@@ -151,6 +154,7 @@ def _recall(premises: Premises) -> Rack | None:
         ) from error
     facts = raw if isinstance(raw, dict) else {}
     try:
-        return fill(int(facts["machines"]), FirmwareChoice(facts["firmware"]))
+        count, choice = int(facts["machines"]), FirmwareChoice(facts["firmware"])
+        return fill(count, choice) if count else Rack((), stranger=None)
     except (KeyError, TypeError, ValueError):
         return None

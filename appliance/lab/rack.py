@@ -18,6 +18,7 @@ MIRROR_PORT: Final = 8090  # on the appliance's loopback address
 STRANGER: Final = Mac.parse("52:54:00:1a:bf:01")
 MOST_MACHINES: Final = 32  # 384 MB each
 DEFAULT_TIMEOUT: Final = 300.0  # seconds after power-on
+_ORDINALS: Final = ("second", "third", "fourth")
 _FIRST_ADDRESS: Final = IPv4Address("172.0.1.11")
 
 
@@ -40,11 +41,16 @@ class FirmwareChoice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LabMachine:
-    """One machine of the rack. `other` is a second NIC on the same wire, which must get no address."""
+    """One machine of the rack.
+
+    `others` are its NICs besides the one that it boots from: on the same wire, and they must get no address.
+    `disk`: it has one, empty until something is installed there.
+    """
 
     number: int
     firmware: Firmware
-    other: Mac | None = None
+    others: tuple[Mac, ...] = ()
+    disk: bool = False
 
     @property
     def name(self) -> str:
@@ -72,8 +78,8 @@ class LabMachine:
         return f"tap{self.number}"
 
     @property
-    def other_tap(self) -> str:
-        return f"oth{self.number}"
+    def other_taps(self) -> tuple[str, ...]:
+        return tuple(f"oth{self.number}-{position}" for position, _ in enumerate(self.others, start=2))
 
     @property
     def inner_leg(self) -> str:
@@ -95,7 +101,11 @@ class Rack:
 
     def outsiders(self) -> dict[Mac, str]:
         """Every MAC that must get nothing, with what to call it."""
-        others = {m.other: f"{m.name}'s second NIC" for m in self.machines if m.other is not None}
+        others = {
+            mac: f"{machine.name}'s {ordinal} NIC"
+            for machine in self.machines
+            for mac, ordinal in zip(machine.others, _ORDINALS, strict=False)
+        }
         return others if self.stranger is None else {**others, self.stranger: "the stranger"}
 
     def named(self, name: str) -> LabMachine | None:
@@ -112,10 +122,14 @@ def fill(count: int, choice: FirmwareChoice) -> Rack:
     if not 1 <= count <= MOST_MACHINES:
         raise ValueError(f"a rack holds 1 to {MOST_MACHINES} machines, not {count}")
     kinds = tuple(Firmware) if choice is FirmwareChoice.MIXED else (Firmware(choice.value),)
-    first_other = Mac.parse("52:54:00:1a:b1:01")
     return Rack(
         tuple(
-            LabMachine(number, kinds[(number - 1) % len(kinds)], first_other if number == 1 else None)
+            LabMachine(number, kinds[(number - 1) % len(kinds)], (other_mac(1, 1),) if number == 1 else ())
             for number in range(1, count + 1)
         )
     )
+
+
+def other_mac(machine: int, nic: int) -> Mac:
+    """The MAC of a machine's NIC besides the one that it boots from; `nic` counts from 1."""
+    return Mac.parse(f"52:54:00:1a:b{nic}:{machine:02x}")

@@ -12,6 +12,7 @@ import struct
 import threading
 from typing import Final
 
+from appliance.lab import dhcp6_nothing
 from appliance.lab.frames import checksum
 
 _ETHERNET: Final = struct.Struct("!6s6sH")
@@ -48,13 +49,16 @@ def answer(frame: bytes, own_mac: bytes) -> bytes | None:
 
 
 def advertise(leg: socket.socket, stop: threading.Event) -> None:
-    """Answer every solicitation that arrives on the packet socket `leg` until `stop` is set."""
+    """Answer every solicitation, of a router or of a DHCPv6 server, that arrives on the packet socket `leg`.
+
+    Until `stop` is set.
+    """
     own_mac: bytes = leg.getsockname()[4]
     while not stop.is_set():
         if not select.select([leg], [], [], _POLL)[0]:
             continue
         frame, address = leg.recvfrom(2048)
-        reply = answer(frame, own_mac)
+        reply = answer(frame, own_mac) or dhcp6_nothing.answer(frame, own_mac)
         if reply is not None and address[2] != socket.PACKET_OUTGOING:
             leg.send(reply)
 

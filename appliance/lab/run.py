@@ -1,7 +1,8 @@
 """The lab's commands, each a route that reads from top to bottom.
 
 run: requirements → premises → payload → segment → appliance → power → follow → judge → everything away again;
-with an image, the release is fetched before the appliance starts, and there are three boots.
+with an image, the release is fetched before the appliance starts, and there are three boots; with lives, the
+rack is one of its own, and there are five.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Final, NoReturn
 from rich.console import Console
 
 from appliance.errors import OperatorError, Refused
-from appliance.lab import image_trial, premises, requirements, segment, service
+from appliance.lab import image_trial, lifecycle_trial, premises, requirements, segment, service
 from appliance.lab.follow import boot
 from appliance.lab.kernel import CACHE, Kernel, kernel
 from appliance.lab.payload import initramfs
@@ -42,6 +43,7 @@ class Wishes:
     timeout: float = DEFAULT_TIMEOUT
     cache: Path = CACHE
     image: bool = False  # boot from the image store
+    lifecycle: bool = False  # install, boot from disk, install again; with a rack of its own
 
 
 def lab_run(wishes: Wishes, console: Console) -> None:
@@ -52,7 +54,7 @@ def lab_run(wishes: Wishes, console: Console) -> None:
         SurroundingsError: the lab could not be built here.
     """
     rack = _filled(wishes)
-    requirements.check(wishes.machines)
+    requirements.check(lifecycle_trial.AT_ONCE if wishes.lifecycle else wishes.machines)
     with _one_interrupt(), premises.claimed() as place, contextlib.ExitStack() as held:
         if not wishes.keep:
             held.callback(_remove, place)
@@ -60,18 +62,22 @@ def lab_run(wishes: Wishes, console: Console) -> None:
         console.print(_what_is_laid(place))
         payload = kernel(wishes.cache)
         project = _project(place, payload) if wishes.image else None
-        under_trial = _lay(place, rack, logs, project.files(rack) if project else _files(rack, payload))
+        under_trial = _lay(
+            place, rack, logs, project.files(rack) if project else _files(wishes, rack, payload)
+        )
         if project:
             mirror = image_trial.begin(project, under_trial, console)
             if not wishes.keep:
                 held.callback(service.stop, mirror)
         daemon = service.start(under_trial)
         if wishes.keep:
-            premises.keep(place, wishes.machines, wishes.firmware)
-            console.print(_how_to_go_on(place))
+            premises.keep(place, 0 if wishes.lifecycle else wishes.machines, wishes.firmware)
+            console.print(_how_to_go_on(place, boots=not wishes.lifecycle))
         else:
             held.callback(service.stop, daemon)
-        if project:
+        if wishes.lifecycle:
+            lifecycle_trial.show(place, under_trial, wishes.timeout, console)
+        elif project:
             image_trial.show(project, place, rack, under_trial, wishes.timeout, console)
         else:
             console.print(f"powering on {len(rack.machines)} machines")
@@ -90,7 +96,7 @@ def lab_up(wishes: Wishes, console: Console) -> None:
         held.callback(_remove, place)
         logs = premises.log_directory(place)
         console.print(_what_is_laid(place))
-        service.start(_lay(place, rack, logs, _files(rack, kernel(wishes.cache))))
+        service.start(_lay(place, rack, logs, _files(wishes, rack, kernel(wishes.cache))))
         premises.keep(place, wishes.machines, wishes.firmware)
         held.pop_all()
     console.print(_how_to_go_on(place))
@@ -103,6 +109,8 @@ def lab_boot(name: str, timeout: float, console: Console) -> None:
     if not found:
         raise Refused("no lab is up", hint="pxe-appliance lab up")
     place, rack = found[0]
+    if not rack.machines:
+        raise Refused("the lab that is up is one of lives: only its own run powers its machines on")
     machine = rack.named(name)
     if machine is None:
         known = ", ".join(m.name for m in rack.machines)
@@ -123,15 +131,22 @@ def lab_down(console: Console) -> None:
 
 
 def _filled(wishes: Wishes) -> Rack:
+    if wishes.lifecycle:
+        if wishes.image:
+            raise OperatorError("cannot show both in one run", hint="either --image or --lifecycle")
+        return lifecycle_trial.RACK
     try:
         return fill(wishes.machines, wishes.firmware)
     except ValueError as error:
         raise OperatorError(f"cannot fill the rack: {error}") from error
 
 
-def _files(rack: Rack, payload: Kernel) -> Tree:
+def _files(wishes: Wishes, rack: Rack, payload: Kernel) -> Tree:
     """The operator's files, with what machines boot among them."""
-    initrd = initramfs(requirements.BUSYBOX.read_bytes(), payload.modules)
+    busybox = requirements.BUSYBOX.read_bytes()
+    if wishes.lifecycle:
+        return lifecycle_trial.operators_files(payload, busybox)
+    initrd = initramfs(busybox, payload.modules)
     return files(rack, kernel=payload.image, initrd=initrd)
 
 
@@ -152,9 +167,10 @@ def _what_is_laid(place: Premises) -> str:
     return f"laying the wire in namespaces {place.segment.appliance} and {place.segment.wire}"
 
 
-def _how_to_go_on(place: Premises) -> str:
+def _how_to_go_on(place: Premises, *, boots: bool = True) -> str:
+    boot_one = "boot a machine: pxe-appliance lab boot node1; " if boots else ""
     return (
-        "the lab stays; boot a machine: pxe-appliance lab boot node1; remove it all: pxe-appliance lab down\n"
+        f"the lab stays; {boot_one}remove it all: pxe-appliance lab down\n"
         f"its appliance: ip netns exec {place.segment.appliance} pxe-appliance --root {place.root} status"
     )
 

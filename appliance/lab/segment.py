@@ -77,16 +77,16 @@ def build(segment: Segment, rack: Rack) -> None:
 
 def place(segment: Segment, machine: LabMachine) -> None:
     """Give `machine` fresh taps, as before its first power-on."""
-    for name in (machine.tap, machine.other_tap, machine.inner_leg):
+    for name in (machine.tap, *machine.other_taps, machine.inner_leg):
         run(["ip", "-n", segment.wire, "link", "del", name], timeout=_PATIENCE, check=False)
     _tap(segment.wire, machine.tap)
     if machine.firmware is Firmware.BIOS:
         _leg(segment.wire, machine.inner_leg, machine.outer_leg)
     else:
         _plug(segment.wire, machine.tap)
-    if machine.other is not None:
-        _tap(segment.wire, machine.other_tap)
-        _plug(segment.wire, machine.other_tap)
+    for tap in machine.other_taps:
+        _tap(segment.wire, tap)
+        _plug(segment.wire, tap)
 
 
 def join(segment: Segment, machine: LabMachine) -> None:

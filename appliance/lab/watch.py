@@ -89,12 +89,16 @@ def judge(
         notes: by machine, what else is known of one that did not get through.
         answered: by outsider, what servers were heard to say to it on the wire itself.
     """
-    machines = [_machine(watch, m, notes.get(m.name, "")) for m in watch.rack.machines]
-    outsiders = [
+    machines = [judge_machine(watch, m, notes.get(m.name, "")) for m in watch.rack.machines]
+    return (*machines, *judge_outsiders(watch, answered))
+
+
+def judge_outsiders(watch: Watch, answered: Mapping[Mac, Sequence[str]]) -> tuple[Finding, ...]:
+    """Whether each outsider got nothing, and the events say so; `answered` as in `judge`."""
+    return tuple(
         _outsider(name, watch.outsiders.get(mac, set()), answered.get(mac, ()))
         for mac, name in sorted(watch.rack.outsiders().items())
-    ]
-    return (*machines, *outsiders)
+    )
 
 
 def event_from_json(line: str) -> Event | None:
@@ -124,7 +128,8 @@ def event_from_json(line: str) -> Event | None:
     )
 
 
-def _machine(watch: Watch, machine: LabMachine, note: str) -> Finding:
+def judge_machine(watch: Watch, machine: LabMachine, note: str) -> Finding:
+    """Whether `machine` went through every rung; `note` is what else is known of one that did not."""
     missing = watch.missing(machine)
     addresses = watch.addresses.get(machine.name, set())
     if strange := sorted(addresses - {machine.ip}):
