@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +27,10 @@ TOKEN_WORD: Final = "TOKEN-OF-THE-BOOT"  # noqa: S105 - it opens nothing
 UNRENDERED: Final = (
     "nothing tells whether its system has systemd-networkd or NetworkManager, so the networks of its "
     "machines are not rendered"
+)
+_REPLACED: Final = (
+    "its Ignition replaces itself (ignition.config.replace): networks, call home and tuning do not arrive; "
+    "use ignition.config.merge"
 )
 _BASES: Final = 256  # operators' documents that are kept apart; each belongs to a profile
 
@@ -156,10 +161,20 @@ def own_entries(settings: Settings, inventory: Inventory, ignition: Mapping[str,
         content = ignition_of(machine, profile, ignition)
         if content is None:
             continue
+        if _replaces_itself(content):
+            words = f"profile {profile.name}: {_REPLACED}"
+            notes.setdefault(words, []).append(str(machine.name))
         for taken in conflicts(_base(content), additions(settings, machine, profile)):
             words = f"profile {profile.name}: its own {taken} stays, the appliance's is left out"
             notes.setdefault(words, []).append(str(machine.name))
     return [f"{words} ({_named(names)})" for words, names in notes.items()]
+
+
+@functools.lru_cache(_BASES)
+def _replaces_itself(content: bytes) -> bool:
+    """Whether Ignition would take another document in place of this one."""
+    config = json.loads(content)["ignition"].get("config") or {}
+    return bool((config.get("replace") or {}).get("source"))
 
 
 def _named(names: list[str]) -> str:
