@@ -18,6 +18,7 @@ from appliance.addresses import Mac
 from appliance.boot.events import Event
 from appliance.daemon import signals as s
 from appliance.daemon.follow import ROTATE_AT, LogFollower
+from appliance.daemon.overlap import Overlap
 from appliance.daemon.served import Served
 from appliance.dnsmasq import records as r
 from appliance.dnsmasq.correlate import Correlator
@@ -30,7 +31,7 @@ from appliance.paths import Paths
 from appliance.sync.compose import log_path
 from appliance.system.clock import monotonic, now
 from appliance.system.command import spawn
-from appliance.system.files import make_directory, write_atomic
+from appliance.system.files import make_directory
 
 POLL = 0.05  # seconds between looks at a log
 _QUIET = 6  # looks without a line after which an open exchange is closed
@@ -40,7 +41,6 @@ _ALIVE_SECONDS = 1.0
 _CATCH_UP = 16  # readings of a log that a machine's question waits for
 _RELIEF_SECONDS = 30.0  # a hundred thousand hosts take that long to read
 _END_SECONDS = 3.0
-_HEAD = 44  # characters of a line that dnsmasq wrote itself, whatever a client says: time, name, process id
 _log = logging.getLogger("pxe-appliance")
 _XIDS = 4096  # questions of our own that are remembered; an answer comes within seconds
 
@@ -59,8 +59,9 @@ class _Running:
     ready: bool = False
     started: float = field(default_factory=monotonic)
     task: asyncio.Task[None] | None = None
-    deaf_to: int = 0  # a process whose lines stand in the same log and do not count
+    overlap: Overlap | None = None  # with another process that writes to the same log
     successor: asyncio.Event | None = None  # set when the process that shall take over is ready
+    declined: bool = False  # the successor has put an address out of service already
     relieved: bool = False
     last: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_LINES))
 
@@ -163,25 +164,33 @@ class Children:
             _log.error("cannot start a second %s: %s", name, error)
             return False
         ready = asyncio.Event()
-        old.deaf_to, old.successor = process.pid, ready
+        young = _Running(process, old.follower, self._correlator(name), old.errors, ready=True)
+        overlap = Overlap({old.process.pid: old.correlator, process.pid: young.correlator})
+        old.overlap, young.overlap, old.successor = overlap, overlap, ready
         try:
             await _until(ready, lambda: old.process.poll() is None and process.poll() is None)
             if not ready.is_set() or self._running.get(name) is not old:
                 _log.error("a second %s did not come up: %s", name, _last_words(old))
                 return False
-            self._happened(old.correlator.flush(now()))
-            young = _Running(process, old.follower, self._correlator(name), old.errors, ready=True)
-            young.deaf_to, old.relieved = old.process.pid, True
+            old.relieved = True
             self._take_on(name, young)
-            old.process.terminate()
-            await _ended(old.process)
-            young.deaf_to = 0
+            if old.declined:
+                self._report(s.AddressDisabled(name))
+            return True
         finally:
-            old.successor, old.deaf_to = None, 0
-            if not old.relieved:
-                process.kill()
-                await _ended(process)
-        return True
+            old.successor = None
+            await self._part(name, *((young, old) if old.relieved else (old, young)))
+
+    async def _part(self, name: str, stays: _Running, goes: _Running) -> None:
+        """End one of two processes; what it wrote last belongs to the other's reading."""
+        goes.process.terminate()
+        await _ended(goes.process)
+        end = stays.follower.size
+        while stays.follower.position < end and self._running.get(name) is stays:
+            self._read(name, stays)
+            await asyncio.sleep(0)
+        self._tell(stays, goes.process.pid, goes.correlator.flush(now()))
+        stays.overlap = None
 
     async def catch_up(self) -> None:
         """Read at once what the DHCP children have logged: it is written before an answer leaves.
@@ -198,22 +207,21 @@ class Children:
     def _spawn(self, name: str, errors: Path, macs: frozenset[Mac]) -> subprocess.Popen[bytes]:
         dhcp, _, network = name.partition(":")
         folder = f"network/{network}" if network else name
-        marks = None
-        if network:
-            marks = Path(self._paths.run) / "marks" / f"{network}.conf"
-            make_directory(marks.parent, 0o750)
-            write_atomic(marks, render_marks(macs).encode())
         argv = child_argv(
             Path(self._paths.current / folder / "dnsmasq.conf"),
             DHCP_CAPABILITIES if dhcp == "dhcp" else TFTP_CAPABILITIES,
             root=os.geteuid() == 0,
-            marks=marks,
+            more_on_stdin=dhcp == "dhcp",
         )
-        fd = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-        try:
-            return spawn(argv, stdout=fd, stderr=fd)
-        finally:
-            os.close(fd)
+        # In memory: a full disk must keep no dead child from coming back.
+        with os.fdopen(os.memfd_create("marks"), "w+b", 0) as marks:
+            marks.write(render_marks(macs).encode())
+            marks.seek(0)
+            fd = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+            try:
+                return spawn(argv, stdin=marks.fileno(), stdout=fd, stderr=fd)
+            finally:
+                os.close(fd)
 
     def _correlator(self, name: str) -> Correlator:
         served = self._lookup.served
@@ -261,10 +269,10 @@ class Children:
             lines = self._read(name, child)
             quiet = 0 if lines else quiet + 1
             if quiet == _QUIET:
-                self._happened(child.correlator.flush(now()))
+                self._tell(child, child.process.pid, child.correlator.flush(now()))
             if ended and not lines:
                 break
-            if not child.deaf_to and child.follower.size > ROTATE_AT and child.follower.rotate():
+            if child.overlap is None and child.follower.size > ROTATE_AT and child.follower.rotate():
                 child.process.send_signal(signal.SIGUSR2)
             if not child.ready and self.log_is_full and monotonic() - child.started > _ALIVE_SECONDS:
                 child.ready = True  # it cannot say so: it lives, and its probes count its work
@@ -272,7 +280,7 @@ class Children:
             await asyncio.sleep(0 if lines else POLL)
         if child.relieved:
             return
-        self._happened(child.correlator.flush(now()))
+        self._tell(child, child.process.pid, child.correlator.flush(now()))
         child.follower.close()
         if self._running.get(name) is child:
             del self._running[name]
@@ -289,9 +297,9 @@ class Children:
     def _line(self, name: str, child: _Running, line: str) -> bool:
         """Take in one line; whether it shows that the child deals with packets."""
         record = parse(line)
-        if child.deaf_to and f"[{child.deaf_to}]: " in line[:_HEAD]:
-            if isinstance(record, r.HostsRead) and child.successor is not None:
-                child.successor.set()
+        writer = child.overlap.writer(line) if child.overlap is not None else None
+        if child.overlap is not None and writer not in {None, child.process.pid}:
+            self._other_line(child, child.overlap, writer or 0, record)
             return False
         for watcher in self._watchers.get(name, ()):
             watcher(record, child.process.pid)
@@ -306,14 +314,29 @@ class Children:
                 self._report(s.AddressDisabled(name))
             case r.StartFailed() | r.Unrecognised() | r.HostsRejected() | r.CannotRead():
                 child.last.append(line)
-        xid = getattr(record, "xid", None)
-        own = xid in self._own_xids if xid is not None else _is_probe(record)
-        if not own:
-            self._happened(child.correlator.step(record, now()))
-        return xid is not None
+        if not self._is_own(record):
+            self._tell(child, child.process.pid, child.correlator.step(record, now()))
+        return getattr(record, "xid", None) is not None
 
-    def _happened(self, events: list[Event]) -> None:
-        for event in events:
+    def _other_line(self, child: _Running, overlap: Overlap, writer: int, record: r.Record) -> None:
+        """Take in a line of the process that comes or goes beside a child."""
+        if child.successor is not None:
+            match record:
+                case r.HostsRead():
+                    child.successor.set()
+                case r.AddressDisabled():
+                    child.declined = True
+        if not self._is_own(record):
+            events = overlap.correlators[writer].step(record, now())
+            self._tell(child, writer, [event for event in events if "xid" in event.detail])
+
+    def _is_own(self, record: r.Record) -> bool:
+        """Whether a line is about a question of our own."""
+        xid = getattr(record, "xid", None)
+        return xid in self._own_xids if xid is not None else _is_probe(record)
+
+    def _tell(self, child: _Running, writer: int, events: list[Event]) -> None:
+        for event in child.overlap.merged(writer, events) if child.overlap is not None else events:
             self._report(s.Happened(event))
 
 

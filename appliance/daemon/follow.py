@@ -40,6 +40,11 @@ class LogFollower:
         """Bytes in the file that is being followed."""
         return os.fstat(self._fd).st_size if self._fd is not None else 0
 
+    @property
+    def position(self) -> int:
+        """Bytes of that file that were read."""
+        return os.lseek(self._fd, 0, os.SEEK_CUR) if self._fd is not None else 0
+
     def rotate(self) -> bool:
         """Move the file aside; dnsmasq starts a new one when it gets SIGUSR2. One old file is kept.
 

@@ -278,8 +278,10 @@ class Daemon:
             with contextlib.suppress(ValueError):
                 ladders[machine] = Ladder.from_json(raw)
         for machine, raw in self.history.kept(LIFE).items():
-            with contextlib.suppress(ValueError):
+            try:
                 lives[machine] = Life.from_json(raw)
+            except ValueError:  # of a later version, or damaged: new, it would be installed over
+                lives[machine] = Life().after(Cue.INSTALLED, now())
         self.state = replace(self.state, ladders=Map(ladders), lives=Map(lives))
         self.web.arming.remember(self.history.kept(TOKENS))
 

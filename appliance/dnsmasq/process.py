@@ -21,15 +21,15 @@ _DIE_WITH_US = ("--pdeathsig", "KILL")
 
 
 def child_argv(
-    configuration: Path, capabilities: Sequence[str], *, root: bool, marks: Path | None = None
+    configuration: Path, capabilities: Sequence[str], *, root: bool, more_on_stdin: bool = False
 ) -> list[str]:
     """The command line of a child that stays in the foreground under `capabilities` alone.
 
-    `marks` is one more configuration file (see `render_marks`).
+    `more_on_stdin`: it reads further lines of configuration from its standard input.
     """
     kept = ",".join(f"+{c}" for c in capabilities)
     dnsmasq = [DNSMASQ, "--keep-in-foreground", f"--conf-file={configuration}"]
-    dnsmasq += [f"--conf-file={marks}"] if marks else []
+    dnsmasq += ["--conf-file=-"] if more_on_stdin else []
     if root:
         # Without SETUID and SETGID it must not try to become anybody else; an empty group is the only way
         # to keep 2.90 from changing to its default one.
