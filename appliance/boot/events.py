@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from ipaddress import IPv4Address
 from types import MappingProxyType
+from typing import Final
 
 from appliance.addresses import Mac
 
@@ -41,6 +42,11 @@ class EventKind(StrEnum):
     SYNC = "sync"
     ROLLBACK = "rollback"
     DNSMASQ = "dnsmasq"
+
+
+# In an event's `to`: what a boot was sent to instead of its image.
+TO_DISK: Final = "disk"
+TO_NOTHING: Final = "held"
 
 
 @dataclass(frozen=True, slots=True)

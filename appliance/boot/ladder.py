@@ -14,7 +14,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from appliance.boot.events import Event, EventKind, rfc3339
+from appliance.boot.events import TO_DISK, TO_NOTHING, Event, EventKind, rfc3339
 
 K = EventKind
 RUNGS: Final = (
@@ -202,11 +202,11 @@ def climb(ladder: Ladder, event: Event) -> Ladder:
         climbed = replace(climbed, fetches=0, verdict=None)
     if event.kind is K.SCRIPT:
         image = event.detail.get("image", "")
-        climbed = replace(climbed, handed_to_disk=event.detail.get("to") == "disk", image=image)
-        if event.detail.get("to") == "held":
+        climbed = replace(climbed, handed_to_disk=event.detail.get("to") == TO_DISK, image=image)
+        if event.detail.get("to") == TO_NOTHING:
             climbed = replace(climbed, verdict=_held(event))
-    if event.kind in {K.OFFER, K.ACK} and event.detail.get("to") == "disk":
-        climbed = replace(climbed, handed_to_disk=True)  # some never asks for an address alone
+    if event.kind in {K.OFFER, K.ACK} and event.detail.get("to") == TO_DISK:
+        climbed = replace(climbed, handed_to_disk=True)  # some firmware asks for no address alone
     return climbed
 
 

@@ -89,6 +89,7 @@ TABLE: Final[Mapping[tuple[LifeState, Cue], LifeState]] = MappingProxyType(
 LOOP_AFTER: Final = 3
 LOOP_WITHIN: Final = timedelta(minutes=20)
 _FACTS: Final = 32
+_BY_HAND: Final = "by its operator"
 
 
 class Impossible(Exception):
@@ -185,7 +186,7 @@ class Life:
                 return replace(life, installs=())
             case Cue.HOLD:
                 before = self.before if self.held else self.state
-                return replace(life, before=before, reason=reason, by=by)
+                return replace(life, before=before, reason=reason or self.reason or _BY_HAND, by=by)
         return life
 
     def reported(self, facts: Mapping[str, str]) -> Life:

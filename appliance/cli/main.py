@@ -215,7 +215,7 @@ def machine_hold(
     reason: Annotated[str, typer.Option("--reason", "-m", help="Shown on the machine's own screen.")] = "",
 ) -> None:
     """Give a machine nothing to boot until it is released; its screen says why."""
-    listings.machine_turn(_session(context).paths, name, "hold", reason=reason or "by its operator")
+    listings.machine_turn(_session(context).paths, name, "hold", reason=reason)
 
 
 @machine_app.command("release")

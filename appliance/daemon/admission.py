@@ -66,12 +66,12 @@ def another_named(labels: Mapping[str, str], machine: Machine, served: Served) -
         said = labels.get(key, "")
         if said and values and said.lower() not in {value.lower() for value in values}:
             return f"{key}={said[:64]} is not {machine.name}'s"
-    for key in ("uuid", "serial", "hostname"):
-        said = labels.get(key, "").lower()
-        for other in served.machines.values() if said else ():
-            known = {"uuid": other.uuid, "serial": other.serial, "hostname": str(other.hostname)}[key]
-            if known and known.lower() == said and other.name != machine.name:
-                return f"{key}={said[:64]} is {other.name}'s"
+    claims = {key: labels.get(key, "").lower() for key in ("uuid", "serial", "hostname")}
+    for other in served.machines.values() if any(claims.values()) else ():
+        known = {"uuid": other.uuid, "serial": other.serial, "hostname": other.hostname.text}
+        same = [key for key, value in known.items() if value and value.lower() == claims[key]]
+        if same and other.name != machine.name:
+            return f"{same[0]}={claims[same[0]][:64]} is {other.name}'s"
     return ""
 
 

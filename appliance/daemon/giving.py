@@ -11,13 +11,14 @@ from ipaddress import IPv4Address
 from typing import Protocol
 
 from appliance.addresses import Mac
+from appliance.boot.events import TO_DISK, TO_NOTHING
 from appliance.boot.ladder import Ladder
 from appliance.boot.policy import Given, Life, loop_reason, way_out
 from appliance.daemon.admission import Asker, another_named, asker_at, why_not_itself
 from appliance.daemon.arming import Arming
 from appliance.daemon.images import Images
 from appliance.daemon.leases import Lease
-from appliance.daemon.lives import TO_DISK, TO_NOTHING, boot_began, counted_boot, policy_of
+from appliance.daemon.lives import boot_began, counted_boot, policy_of
 from appliance.daemon.requests_seen import asks_again, client_address
 from appliance.daemon.served import Served
 from appliance.inventory.model import Machine

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from appliance.daemon import signals as s
 from appliance.daemon.images import Images
 from appliance.daemon.served import Served
 from appliance.daemon.status import problem
@@ -31,12 +32,18 @@ class Handoff:
     """Brings a generation to the external endpoint, and keeps what is wrong with it for `status`."""
 
     def __init__(
-        self, paths: Paths, served: Callable[[], Served], images: Images, tell: Callable[[Problems], None]
+        self,
+        paths: Paths,
+        served: Callable[[], Served],
+        images: Images,
+        tell: Callable[[Problems], None],
+        report: Callable[[s.Signal], None],
     ) -> None:
         self._paths = paths
         self._served = served
         self._images = images
         self._tell = tell
+        self._report = report
         self._busy = asyncio.Lock()
         self._done: int | None = None
         self._due = 0.0
@@ -75,7 +82,10 @@ class Handoff:
             found = report.problems()
             severity = "warning" if report.reachable else "error"
             fix = f"curl {matchbox.endpoint}/"
-            self._tell(tuple(problem("matchbox", severity, words, fix) for words in found))
+            self._report(s.EndpointSeen(report.reachable))
+            # That it does not answer, `status` says by itself.
+            told = found if report.reachable else replace(report, findings=()).problems()
+            self._tell(tuple(problem("matchbox", severity, words, fix) for words in told))
             wait = _AGAIN if found else _REGULAR
             self._done, self._due = served.id, asyncio.get_running_loop().time() + wait
             well = () if found else (f"{len(machines)} machines asked for, each is answered as it should be",)

@@ -73,11 +73,13 @@ class History:
             )
 
     def kept(self, table: str) -> dict[str, object]:
-        """What one of `TABLES` knows, as parsed JSON by machine; a text that is none is left out."""
-        found = {}
+        """What one of `TABLES` knows, as parsed JSON by machine; None where the text is none."""
+        found: dict[str, object] = {}
         for machine, body in self._db.execute(f"SELECT machine, body FROM {table}"):  # noqa: S608
-            with contextlib.suppress(ValueError):
+            try:
                 found[machine] = json.loads(body)
+            except ValueError:
+                found[machine] = None
         return found
 
     def events(self, *, limit: int, machine: str | None = None) -> list[str]:

@@ -10,14 +10,12 @@ from types import MappingProxyType
 from immutables import Map
 
 from appliance.addresses import Mac
-from appliance.boot.events import Event, EventKind
+from appliance.boot.events import TO_NOTHING, Event, EventKind
 from appliance.boot.ladder import Ladder
 from appliance.boot.policy import BootPolicy, Cue, Life, loop_reason, way_out
 from appliance.daemon.served import Served
 from appliance.inventory.model import Machine
 
-TO_DISK = "disk"  # the words in an event's `to`
-TO_NOTHING = "held"
 _NO_FACTS = frozenset({"stage", "message"})
 
 Lives = Map[str, Life]

@@ -7,7 +7,7 @@ from datetime import datetime
 from ipaddress import AddressValueError, IPv4Address
 from types import MappingProxyType
 
-from appliance.boot.events import Event, EventKind
+from appliance.boot.events import TO_NOTHING, Event, EventKind
 from appliance.boot.firmware import DISK_FILE
 from appliance.boot.policy import way_out
 from appliance.daemon.served import Served
@@ -65,7 +65,7 @@ def event_of(record: RequestRecord, served: Served, at: datetime, *, image: str 
         "image": image if kind is EventKind.SCRIPT and not record.to else "",
         "to": record.to if kind is EventKind.SCRIPT else "",
         "again": "yes" if kind is EventKind.SCRIPT and asks_again(record.labels) else "",
-        "remedy": way_out(str(machine.name)) if machine and record.to == "held" else "",
+        "remedy": way_out(str(machine.name)) if machine and record.to == TO_NOTHING else "",
         "claims": record.machine or "" if record.machine and _name(machine) != record.machine else "",
     }
     return Event(

@@ -85,7 +85,9 @@ class Daemon:
         self.activator = Activator(self.children, self.queue.put_nowait, lambda: self.state)
         self.desk = Desk(paths, lambda: self.state, self.queue, self.recorder, self.children)
         self.web = self.desk.web
-        self.handoff = Handoff(paths, self.desk.served, self.web.images, self.desk.take_handoff_problems)
+        self.handoff = Handoff(
+            paths, self.desk.served, self.web.images, self.desk.take_handoff_problems, self.queue.put_nowait
+        )
         self.relieving: set[asyncio.Task[None]] = set()
         self.sync_lock = asyncio.Lock()
         self.adopted = asyncio.Event()
@@ -167,7 +169,7 @@ class Daemon:
         self.loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self.asked_to_stop.set)
-        self._remember()
+        self.take_up()
         decider = asyncio.create_task(self.decide(), name="decider")
         tasks = [
             asyncio.create_task(coroutine, name=name)
@@ -270,7 +272,7 @@ class Daemon:
         await asyncio.to_thread(self.recorder.flush)
         self.history.close()
 
-    def _remember(self) -> None:
+    def take_up(self) -> None:
         """How far machines had come before we were started, and what became of them."""
         ladders: dict[str, Ladder] = {}
         lives: dict[str, Life] = {}

@@ -20,7 +20,7 @@ from typing import Protocol
 from aiohttp import web
 
 from appliance.addresses import Mac
-from appliance.boot.events import Event, EventKind
+from appliance.boot.events import TO_NOTHING, Event, EventKind
 from appliance.boot.ladder import Ladder
 from appliance.boot.policy import Life
 from appliance.daemon import signals as s
@@ -32,7 +32,6 @@ from appliance.daemon.giving import Giving
 from appliance.daemon.images import Images
 from appliance.daemon.keyring import Keyring
 from appliance.daemon.leases import Lease
-from appliance.daemon.lives import TO_NOTHING
 from appliance.daemon.report import LIMIT, Accepted, Rejected, read_report
 from appliance.daemon.requests_seen import client_address, event_of
 from appliance.daemon.served import Served

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Final, Protocol, TypeVar
 
 from appliance.addresses import Mac
-from appliance.boot.events import Event, EventKind
+from appliance.boot.events import TO_DISK, Event, EventKind
 from appliance.boot.firmware import DISK_TAG, Asking, read_vendor_class
 from appliance.dnsmasq import records as r
 from appliance.dnsmasq.reasons import Reason, about_dnsmasq, why_ignored
@@ -244,7 +244,7 @@ class Correlator:
             "subnet": str(now.subnet or ""),
             "boot_file": now.boot_file if answer else "",
             "next_server": now.next_server if answer else "",
-            "to": DISK_TAG if answer and DISK_TAG in now.tags and now.stage != "os" else "",
+            "to": TO_DISK if answer and DISK_TAG in now.tags and now.stage != "os" else "",
             "note": "" if packet.note in _EMPTY_NOTES else packet.note[:LONGEST_TEXT],
             "code": reason.code if reason else "",
             "reason": reason.text if reason else "",

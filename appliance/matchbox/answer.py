@@ -11,6 +11,7 @@ from typing import Final
 
 import yaml
 
+from appliance.boot.events import TO_DISK
 from appliance.matchbox.butane import translate
 from appliance.matchbox.errors import DataError
 from appliance.matchbox.labels import Query
@@ -123,7 +124,7 @@ def answer(
         case Deny(reason):
             return Answer(404, NOT_FOUND, machine=name, reason=reason)
         case LocalBoot(uefi) if kind in {RequestKind.SCRIPT, RequestKind.CHAIN}:
-            return Answer(200, local_boot_script(uefi).encode(), machine=name, to="disk")
+            return Answer(200, local_boot_script(uefi).encode(), machine=name, to=TO_DISK)
         case Script(text, to, reason):
             return Answer(200, text.encode(), machine=name, reason=reason or None, to=to)
     if kind is RequestKind.CHAIN:

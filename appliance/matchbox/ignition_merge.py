@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -50,10 +51,15 @@ class Document:
     text: bytes
 
     def for_boot(self, token: str) -> bytes:
-        """The document for one boot; an empty token leaves a word that opens nothing."""
-        return self.text.replace(PLACEHOLDER.encode(), (token or "none").encode())
+        """The document for one boot; what is no token of ours leaves a word that opens nothing.
+
+        Where anybody may read it, anybody may write into the request what they like.
+        """
+        word = token if _TOKEN.fullmatch(token) else "none"
+        return self.text.replace(PLACEHOLDER.encode(), word.encode())
 
 
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _FILES: Final = "pxe-appliance: files go here"
 _UNITS: Final = "pxe-appliance: units go here"
 # What each octet is in a URL (RFC 3986, unreserved), faster than the library's way.

@@ -345,3 +345,10 @@ def test_a_life_is_a_value() -> None:
     assert replace(life) == life
     assert Life() == Life()
     assert life.reported({"a": "b"}) == life.reported({"a": "b"})
+
+
+def test_holding_a_held_machine_again_keeps_the_reason_unless_there_is_a_new_one() -> None:
+    held = Life().after(C.HOLD, at(0), reason="disk 3 is broken")
+    assert held.after(C.HOLD, at(1)).reason == "disk 3 is broken"
+    assert held.after(C.HOLD, at(1), reason="fan, too").reason == "fan, too"
+    assert Life().after(C.HOLD, at(0)).reason, "its screen says something"

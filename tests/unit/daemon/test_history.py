@@ -54,10 +54,10 @@ def test_what_is_newer_takes_the_place_of_what_was_known_of_that_machine_alone(t
     history.close()
 
 
-def test_a_text_that_is_no_json_is_left_out(tmp_path: Path) -> None:
+def test_a_text_that_is_no_json_is_told_as_none(tmp_path: Path) -> None:
     history = History(tmp_path / "history.db")
     history.append((), {LIFE: {"node1": "{", "node2": "1"}})
-    assert history.kept(LIFE) == {"node2": 1}
+    assert history.kept(LIFE) == {"node1": None, "node2": 1}
     history.close()
 
 
