@@ -116,9 +116,9 @@ def prune(
         if removed:
             # Pins first: a file that is half removed must not be one that may be served.
             write_lock(store.paths, pinned.without(removed))
-            _forget(store, removed)
         for stream, version in removed:
             _remove(store.folder(stream) / version)
+        _forget(store, removed)  # last: on a full disk there is room for it only now
     return removed
 
 

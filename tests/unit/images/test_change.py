@@ -152,6 +152,15 @@ def test_prune_keeps_what_anything_leads_to(shelf: Shelf) -> None:
     assert there(shelf) == {"1", "2", "3", "5", "8"}
 
 
+def test_what_was_pruned_is_forgotten_by_the_rollback_after_the_next(shelf: Shelf) -> None:
+    for version in ("1", "2", "3"):
+        use_now(shelf, version)
+    assert prune(shelf.store, 1, {}, [STABLE]) == [(STABLE, "1")]
+    assert back(shelf) == ("3", "2")
+    with pytest.raises(Refused, match="nothing was current before"):
+        back(shelf)
+
+
 def test_prune_stays_in_its_streams(shelf: Shelf) -> None:
     shelf.put("7", BETA)
     shelf.put("8", BETA)
