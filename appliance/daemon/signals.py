@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from ipaddress import IPv4Address
 from typing import TypeAlias
 
 from immutables import Map
@@ -15,7 +15,9 @@ from appliance.boot.events import Event
 from appliance.boot.ladder import Ladder
 from appliance.boot.policy import Cue, Life
 from appliance.daemon.leases import Lease
+from appliance.daemon.ledger import Stray
 from appliance.daemon.served import Served
+from appliance.daemon.sightings import Sighting
 from appliance.system.network import InterfaceState
 
 # ---- what happens ----
@@ -82,10 +84,9 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """Who held what and who was a stranger before we were started."""
+    """Who held what before we were started."""
 
     leases: Map[str, Lease]
-    strays: Mapping[Mac, datetime]
     assumed: tuple[str, ...] = ()  # machines taken for installed, because nobody knows any more
 
 
@@ -95,6 +96,57 @@ class InterfaceSeen:
 
     network: str
     state: InterfaceState
+
+
+@dataclass(frozen=True, slots=True)
+class ClientHeard:
+    """What a client said of itself in a DHCP broadcast and dnsmasq does not log: its UUID (option 97).
+
+    `uuid` is in lower case with dashes, as iPXE prints it; a client can say any.
+    """
+
+    network: str
+    mac: Mac
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class OtherServer:
+    """Another DHCP server on a network of ours. `mac` is None where nobody answered for its address.
+
+    `offered` is None from one that gives boot information alone (proxy DHCP); `boot_file` is safe to show.
+    """
+
+    address: IPv4Address
+    mac: Mac | None = None
+    offered: IPv4Address | None = None
+    boot_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerHeard:
+    """Another server answered us (`how`: probe), spoke to others (broadcast), or was chosen (request)."""
+
+    network: str
+    server: OtherServer
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServersProbed:
+    """Who answered a question that no server of ours answers: nobody, on a network that is ours alone."""
+
+    network: str
+    servers: tuple[OtherServer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """A machine began to be sent a file of `size` octets by our HTTP; 0: that is over, however it ended."""
+
+    machine: str
+    path: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +163,14 @@ class LifeWanted:
     machine: str
     cue: Cue
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StrayNoted:
+    """An operator has a stray ignored, and says why; None: it is counted again."""
+
+    mac: Mac
+    note: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +210,13 @@ Signal: TypeAlias = (
     | Adopted
     | Remembered
     | InterfaceSeen
+    | ClientHeard
+    | ServerHeard
+    | ServersProbed
+    | Loading
     | EndpointSeen
     | LifeWanted
+    | StrayNoted
     | TokensGiven
     | Marked
     | Ticked
@@ -221,6 +286,21 @@ class SaveLife:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveSighting:
+    """Keep what a machine said of itself."""
+
+    machine: str
+    sighting: Sighting
+
+
+@dataclass(frozen=True, slots=True)
+class SaveStrays:
+    """Keep rows of the ledger, and forget those that are None."""
+
+    rows: Mapping[Mac, Stray | None]
+
+
+@dataclass(frozen=True, slots=True)
 class SaveTokens:
     """Keep which tokens a machine's boot scripts carried."""
 
@@ -243,6 +323,7 @@ class Relieve:
     macs: frozenset[Mac]
 
 
+Saving: TypeAlias = SaveLadder | SaveLife | SaveSighting | SaveStrays | SaveTokens
 Command: TypeAlias = (
     Spawn
     | Terminate
@@ -252,6 +333,8 @@ Command: TypeAlias = (
     | Record
     | SaveLadder
     | SaveLife
+    | SaveSighting
+    | SaveStrays
     | SaveTokens
     | CloseTokens
     | Relieve

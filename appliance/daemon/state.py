@@ -6,141 +6,116 @@ machine has come, or what is worth remembering.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from types import MappingProxyType
-from typing import TypeVar
 
 from immutables import Map
 
-from appliance.addresses import Mac
 from appliance.boot.events import Event, EventKind
-from appliance.boot.ladder import Ladder, climb
+from appliance.boot.ladder import Ladder, climb, loading
 from appliance.boot.policy import Cue, Impossible, Life
 from appliance.daemon import lives as life_of
+from appliance.daemon import rogues
 from appliance.daemon import signals as s
-from appliance.daemon.leases import Lease, after_event
+from appliance.daemon import strays as stray_of
+from appliance.daemon.known import Now, State
+from appliance.daemon.leases import after_event
+from appliance.daemon.minding import (
+    RELOAD_EVERY,
+    Stepped,
+    exited,
+    put,
+    reload_due,
+    ticked,
+    touched,
+    turn_all,
+    turn_child,
+    without_gone,
+)
+from appliance.daemon.outages import after_look
 from appliance.daemon.served import Served
-from appliance.dnsmasq.lifecycle import Child, Order, Patience, Phase
+from appliance.daemon.sightings import Sightings, after_uuid
+from appliance.daemon.sightings import after_event as after_sighting
+from appliance.dnsmasq.lifecycle import Child
 from appliance.dnsmasq.lifecycle import Signal as ChildSignal
-from appliance.system.network import InterfaceState
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-STRAYS_COUNTED = 4096
-ROGUES_NAMED = 64  # their addresses are what a client says: whoever forges one can name them all
-_REMEMBERED = timedelta(days=1)
-OWN_PAUSE = 1.0  # seconds between ticks from which on it is we who were away
-RELOAD_EVERY = 5.0  # seconds between reloads that bring declined addresses back
-RELIEVE_EVERY = 1.0  # seconds between two processes that follow the machines' lives; a rack installs at once
-PROBE_EVERY = 1.0  # seconds; with `Patience.hang` a hang is over within five
-
-
-@dataclass(frozen=True, slots=True)
-class Now:
-    """The two clocks at the moment of a step."""
-
-    wall: datetime
-    monotonic: float
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """Everything the daemon knows."""
-
-    served: Served = field(default_factory=Served.nothing)
-    patience: Patience = Patience()
-    children: Mapping[str, Child] = field(default_factory=lambda: MappingProxyType({}))
-    probed_at: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    last_words: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    interfaces: Mapping[str, InterfaceState] = field(default_factory=lambda: MappingProxyType({}))
-    ladders: Map[str, Ladder] = field(default_factory=Map)  # these two change with every packet of a boot:
-    leases: Map[str, Lease] = field(default_factory=Map)  # a copy for each would cost with every machine
-    lives: Map[str, Life] = field(default_factory=Map)
-    to_disk: Mapping[str, frozenset[Mac]] = field(default_factory=lambda: MappingProxyType({}))  # by child
-    marked: Mapping[str, frozenset[Mac]] = field(default_factory=lambda: MappingProxyType({}))  # as they run
-    relieved_at: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    relieving: frozenset[str] = frozenset()
-    strays: Mapping[Mac, datetime] = field(default_factory=lambda: MappingProxyType({}))
-    rogue_servers: Mapping[str, datetime] = field(default_factory=lambda: MappingProxyType({}))
-    endpoint_reachable: bool | None = None
-    ticked_at: float | None = None
-    declined: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    reloaded_at: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    stopping: bool = False
-
-    @property
-    def stopped(self) -> bool:
-        """Whether a requested stop is complete."""
-        return self.stopping and all(c.phase is Phase.STOPPED for c in self.children.values())
-
-    def usable(self, network: str) -> bool:
-        """Whether a network's interface can carry our probes: there, up, with our address."""
-        seen, wanted = self.interfaces.get(network), self.served.settings.networks.get(network)
-        return bool(seen and wanted and seen.present and seen.up and seen.holds(wanted.address))
-
-
-Stepped = tuple[State, list[s.Command]]
 
 
 def step(state: State, signal: s.Signal, now: Now) -> Stepped:  # noqa: C901 - a dispatch, a line a signal
     """The state after `signal`, and the commands for the hands."""
     match signal:
         case s.Happened(event):
-            return _happened(state, event)
+            return _happened(state, event, now)
         case s.Adopted(served):
             return _adopted(state, served, now)
         case s.ChildReady(name):
-            return _child(state, name, ChildSignal.READY, now)
+            return turn_child(state, name, ChildSignal.READY, now)
         case s.ChildExited(name, rc, said):
-            return _exited(state, name, rc, said, now)
+            return exited(state, name, rc, said, now)
         case s.ChildAlive(name):
-            return _touch(state, name, alive_at=now.monotonic), []
+            return touched(state, name, alive_at=now.monotonic), []
         case s.ChildDeaf(name, seconds):
-            return _touch(state, name, grace_until=now.monotonic + seconds), []
+            return touched(state, name, grace_until=now.monotonic + seconds), []
         case s.RestartChild(name):
-            return _child(state, name, ChildSignal.RESTART, now)
+            return turn_child(state, name, ChildSignal.RESTART, now)
         case s.AddressDisabled(name):
             due = state.reloaded_at.get(name, float("-inf")) + RELOAD_EVERY
-            return _reload_due(replace(state, declined=_with(state.declined, name, due)), name, now)
-        case s.Remembered(leases, strays, assumed):
-            newest = dict(list(strays.items())[-STRAYS_COUNTED:])
+            return reload_due(replace(state, declined=put(state.declined, name, due)), name, now)
+        case s.Remembered(leases, assumed):
             lives = life_of.assumed_installed(state.lives, assumed, now.wall)
-            known = replace(state, leases=leases, strays=MappingProxyType(newest), lives=lives)
+            known = replace(state, leases=leases, lives=lives)
             return known, [s.SaveLife(name, lives[name]) for name in assumed]
         case s.InterfaceSeen(network, seen):
-            return replace(state, interfaces=_with(state.interfaces, network, seen)), []
+            return after_look(replace(state, interfaces=put(state.interfaces, network, seen)), now.wall), []
+        case s.ClientHeard(_, mac, uuid) if mac in state.served.by_mac:
+            machine = str(state.served.by_mac[mac].name)
+            return _seen(state, machine, after_uuid(state.sightings, machine, uuid))
+        case s.ClientHeard() as heard:  # a machine's own NIC has a row only while it is refused
+            return stray_of.after_client(state, heard), []
+        case s.StrayNoted() as wish:
+            return stray_of.after_note(state, wish, now)
+        case s.ServerHeard() as heard:
+            return _rivals(state, *rogues.heard(state.rogue_servers, heard, state.served.settings, now.wall))
+        case s.ServersProbed() as probe:
+            return _rivals(state, *rogues.probed(state.rogue_servers, probe, state.served.settings, now.wall))
+        case s.Loading(machine, path, size):
+            return _loading(state, machine, path, size, now), []
         case s.EndpointSeen(reachable):
-            return replace(state, endpoint_reachable=reachable), []
+            return after_look(replace(state, endpoint_reachable=reachable), now.wall), []
         case s.LifeWanted(machine, cue, reason):
             return _wanted(state, machine, cue, reason, now)
         case s.TokensGiven(machine, tokens):
             return state, [s.SaveTokens(machine, tokens)]
         case s.Marked(name, macs):
             rest = replace(state, relieving=state.relieving - {name})
-            return (rest if macs is None else replace(rest, marked=_with(rest.marked, name, macs))), []
+            return (rest if macs is None else replace(rest, marked=put(rest.marked, name, macs))), []
         case s.Ticked():
-            return _ticked(state, now)
+            state, commands = ticked(state, now)
+            state, more = stray_of.ticked(state, now)
+            return state, commands + more
         case s.StopRequested():
-            return _all_children(replace(state, stopping=True), ChildSignal.STOP, now)
+            state, commands = turn_all(replace(state, stopping=True), ChildSignal.STOP, now)
+            state, more = stray_of.last_words(state, now)
+            return state, commands + more
 
 
-def _happened(state: State, event: Event) -> Stepped:
+def _happened(state: State, event: Event, now: Now) -> Stepped:
     commands: list[s.Command] = [s.Record(event)]
     leases = after_event(state.leases, event, state.served)
     if leases is not state.leases:
         state = replace(state, leases=leases)
-    match event.kind:
-        case EventKind.STRAY if event.mac is not None:
-            state = replace(state, strays=_newest(state.strays, event.mac, event.at, STRAYS_COUNTED))
-        case EventKind.ROGUE_SERVER:
-            name = event.detail.get("server", str(event.ip))
-            rogues = _newest(state.rogue_servers, name, event.at, ROGUES_NAMED)
-            state = replace(state, rogue_servers=rogues)
+    state, told = stray_of.after_event(state, event, now)
+    commands += told
+    if event.kind is EventKind.ROGUE_SERVER:
+        known = rogues.refused(state.rogue_servers, event, state.served.settings)
+        state = replace(state, rogue_servers=known)
+    if event.machine is None and event.kind is EventKind.DNSMASQ:
+        state, told = _about_address(state, event)
+        return state, commands + told
     if event.machine is None or event.machine not in state.served.machines:
         return state, commands
+    state, seen = _seen(state, event.machine, after_sighting(state.sightings, event, state.served))
+    commands += seen
     before = state.ladders.get(event.machine, Ladder())
     after = climb(before, event)
     if after != before:
@@ -157,6 +132,33 @@ def _happened(state: State, event: Event) -> Stepped:
     )
     state, more = _lived(state, event.machine, life, lived, event.at)
     return state, commands + more
+
+
+def _about_address(state: State, event: Event) -> Stepped:
+    """What dnsmasq says of a reservation that it does not give is a sign of the machine that waits for it."""
+    machine = state.served.by_ip.get(event.ip) if event.ip else None
+    if machine is None:
+        return state, []
+    name = str(machine.name)
+    ladder = climb(state.ladders.get(name, Ladder()), event)
+    return replace(state, ladders=state.ladders.set(name, ladder)), [s.SaveLadder(name, ladder)]
+
+
+def _loading(state: State, name: str, path: str, size: int, now: Now) -> State:
+    ladder = state.ladders.get(name)
+    if ladder is None or name not in state.served.machines:
+        return state
+    return replace(state, ladders=state.ladders.set(name, loading(ladder, path, size, now.wall)))
+
+
+def _rivals(state: State, known: rogues.Rogues, events: list[Event]) -> Stepped:
+    return replace(state, rogue_servers=known), [s.Record(event) for event in events]
+
+
+def _seen(state: State, machine: str, sightings: Sightings) -> Stepped:
+    if sightings is state.sightings:
+        return state, []
+    return replace(state, sightings=sightings), [s.SaveSighting(machine, sightings[machine])]
 
 
 def _lived(state: State, name: str, before: Life, after: Life, at: datetime) -> Stepped:
@@ -186,7 +188,7 @@ def _wanted(state: State, name: str, cue: Cue, reason: str, now: Now) -> Stepped
     commands: list[s.Command] = []
     ladder = state.ladders.get(name)
     if cue is Cue.RELEASE and ladder is not None:
-        ladder = replace(ladder, verdict=None, fetches=0)
+        ladder = replace(ladder, verdict=None, fetches=0, to_disk=())
         state = replace(state, ladders=state.ladders.set(name, ladder))
         commands = [s.SaveLadder(name, ladder)]
     state, more = _lived(state, name, life, after, now.wall)
@@ -206,7 +208,9 @@ def _adopted(state: State, served: Served, now: Now) -> Stepped:
     state = replace(
         state,
         served=served,
+        rogue_servers=rogues.within(state.rogue_servers, served.settings),
         children=MappingProxyType(children),
+        sightings=Map({m: seen for m, seen in state.sightings.items() if m in machines}),
         ladders=Map({m: ladder for m, ladder in state.ladders.items() if m in machines}),
         leases=Map({k: v for k, v in state.leases.items() if v.machine in machines}),
         interfaces=MappingProxyType(
@@ -215,171 +219,9 @@ def _adopted(state: State, served: Served, now: Now) -> Stepped:
         lives=lives,
         to_disk=life_of.marked(served, lives),
     )
+    state = after_look(stray_of.after_adoption(state), now.wall)
     commands: list[s.Command] = [s.SaveLife(name, life) for name, life in moved.items()]
     for name in sorted(children):
-        state, more = _child(state, name, ChildSignal.START if name in wanted else ChildSignal.STOP, now)
+        state, more = turn_child(state, name, ChildSignal.START if name in wanted else ChildSignal.STOP, now)
         commands += more
-    return _without_gone(state), commands
-
-
-def _child(state: State, name: str, signal: ChildSignal, now: Now) -> Stepped:
-    child = state.children.get(name)
-    if child is None:
-        return state, []
-    if state.stopping and signal is not ChildSignal.EXITED:
-        signal = ChildSignal.STOP if signal is not ChildSignal.LOST else signal
-    after, orders = child.after(signal, now.monotonic, state.patience)
-    commands = [_order(state, o, name) for o in orders if o is not Order.ARM_BACKOFF]  # `due` sees to that
-    if Order.SPAWN in orders:
-        state = replace(state, marked=_with(state.marked, name, state.to_disk.get(name, frozenset())))
-    if after.phase is not child.phase:
-        commands += _phase_event(state, child, after, now)
-    return replace(state, children=_with(state.children, name, after)), commands
-
-
-def _order(state: State, order: Order, name: str) -> s.Command:
-    match order:
-        case Order.TERM:
-            return s.Terminate(name)
-        case Order.KILL:
-            return s.Kill(name)
-        case _:
-            return s.Spawn(name, state.to_disk.get(name, frozenset()))
-
-
-def _exited(state: State, name: str, rc: int, said: str, now: Now) -> Stepped:
-    state = replace(state, last_words=_with(state.last_words, name, said or f"exit code {rc}"))
-    state, commands = _child(state, name, ChildSignal.EXITED, now)
-    return _without_gone(state), commands
-
-
-def _without_gone(state: State) -> State:
-    """Forget children that have ended and that no network wants any more."""
-    wanted = set(state.served.children())
-    kept = {n: c for n, c in state.children.items() if n in wanted or c.phase is not Phase.STOPPED}
-    return replace(state, children=MappingProxyType(kept)) if len(kept) != len(state.children) else state
-
-
-def _reload_due(state: State, name: str, now: Now) -> Stepped:
-    """A DECLINE, which anybody can forge, takes a reservation away for ten minutes; a reload brings it back.
-
-    At once, and for those that follow shortly after, when the time between two reloads has passed.
-    """
-    if name not in state.declined or now.monotonic < state.declined[name]:
-        return state, []
-    rest = {n: at for n, at in state.declined.items() if n != name}
-    state = replace(
-        state,
-        declined=MappingProxyType(rest),
-        reloaded_at=_with(state.reloaded_at, name, now.monotonic),
-    )
-    return state, [s.Reload(name)]
-
-
-def _ticked(state: State, now: Now) -> Stepped:
-    commands: list[s.Command] = []
-    # After a pause of our own (a stopped process, a suspended host) the answers are still unread.
-    slept = state.ticked_at is not None and now.monotonic - state.ticked_at > OWN_PAUSE
-    state = replace(state, ticked_at=now.monotonic)
-    for name in sorted(state.children):
-        if slept or not _can_be_probed(state, name):
-            # Without interface or address nothing can be asked: silence says nothing about the child.
-            state = _touch(state, name, alive_at=now.monotonic)
-        state, reloads = _reload_due(state, name, now)
-        commands += reloads
-        due = state.children[name].due(now.monotonic, state.patience)
-        if due is not None:
-            state, more = _child(state, name, due, now)
-            commands += more
-        elif _wants_probe(state, name, now):
-            state = replace(state, probed_at=_with(state.probed_at, name, now.monotonic))
-            commands.append(s.Probe(name))
-        if _wants_relief(state, name, now):
-            commands.append(s.Relieve(name, state.to_disk[name]))
-            at = _with(state.relieved_at, name, now.monotonic)
-            state = replace(state, relieving=state.relieving | {name}, relieved_at=at)
-    return state, commands
-
-
-def _can_be_probed(state: State, name: str) -> bool:
-    network = state.served.network_of_child(name)
-    if network is not None:
-        return state.usable(network.name)
-    return any(state.usable(n) for n in state.served.settings.networks)
-
-
-def _wants_probe(state: State, name: str, now: Now) -> bool:
-    if state.children[name].phase is not Phase.SERVING or not _can_be_probed(state, name):
-        return False
-    return now.monotonic - state.probed_at.get(name, float("-inf")) >= PROBE_EVERY
-
-
-def _wants_relief(state: State, name: str, now: Now) -> bool:
-    """Whether a DHCP child runs with other machines sent to their disks than should be."""
-    wanted = state.to_disk.get(name)
-    if wanted is None or wanted == state.marked.get(name, frozenset()) or name in state.relieving:
-        return False
-    rested = now.monotonic - state.relieved_at.get(name, float("-inf")) >= RELIEVE_EVERY
-    return rested and not state.stopping and state.children[name].phase is Phase.SERVING
-
-
-def _phase_event(state: State, before: Child, after: Child, now: Now) -> list[s.Command]:
-    """The changes of phase that an operator wants to read in `events`."""
-    detail = {"child": after.name, "phase": after.phase.value}
-    match before.phase, after.phase:
-        case _, Phase.BACKOFF:
-            said = state.last_words.get(after.name, "")
-            detail |= {"message": f"{after.name} ended by itself and is started again", "said": said}
-        case _, Phase.HUNG:
-            detail |= {"message": f"{after.name} answered nothing for too long and was killed"}
-        case Phase.STARTING, Phase.SERVING:
-            detail |= {"message": f"{after.name} is serving"}
-        case _:
-            return []
-    network = state.served.network_of_child(after.name)
-    event = Event(now.wall, EventKind.DNSMASQ, network=network.name if network else None, detail=detail)
-    return [s.Record(event)]
-
-
-def _all_children(state: State, signal: ChildSignal, now: Now) -> Stepped:
-    commands: list[s.Command] = []
-    for name in sorted(state.children):
-        state, more = _child(state, name, signal, now)
-        commands += more
-    return state, commands
-
-
-def _touch(state: State, name: str, *, alive_at: float = 0.0, grace_until: float = 0.0) -> State:
-    child = state.children.get(name)
-    if child is None:
-        return state
-    child = replace(
-        child,
-        alive_at=max(child.alive_at, alive_at),
-        grace_until=max(child.grace_until, grace_until),
-    )
-    return replace(state, children=_with(state.children, name, child))
-
-
-def _newest(seen: Mapping[K, datetime], key: K, at: datetime, most: int) -> Mapping[K, datetime]:
-    """What was seen in the last day, `key` last; the newest `most` of it when a flood brings more."""
-    kept = _copy(seen)
-    kept.pop(key, None)
-    while kept:
-        oldest = next(iter(kept))
-        if len(kept) < most and at - kept[oldest] < _REMEMBERED:
-            break
-        del kept[oldest]
-    kept[key] = at
-    return MappingProxyType(kept)
-
-
-def _with(mapping: Mapping[K, V], key: K, value: V) -> Mapping[K, V]:
-    copied = _copy(mapping)
-    copied[key] = value
-    return MappingProxyType(copied)
-
-
-def _copy(mapping: Mapping[K, V]) -> dict[K, V]:
-    """A proxy copies its dict as it stands; unpacking it hashes each key anew, fifty times slower."""
-    return mapping.copy() if isinstance(mapping, MappingProxyType) else dict(mapping)
+    return without_gone(state), commands
