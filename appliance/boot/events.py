@@ -42,6 +42,15 @@ class EventKind(StrEnum):
     SYNC = "sync"
     ROLLBACK = "rollback"
     DNSMASQ = "dnsmasq"
+    STRAY_FLOOD = "stray-flood"  # more new strangers than machines bring: begun, over
+
+
+class Refusal(StrEnum):
+    """In an event's `code`: why our HTTP refused what a machine boots from, where that has a name."""
+
+    IMAGE = "image"  # not in the store, not pinned, damaged
+    NOT_ITSELF = "not-itself"  # whoever asks is not taken for the machine
+    NO_PROFILE = "no-profile"  # nothing says what it boots
 
 
 # In an event's `to`: what a boot was sent to instead of its image.

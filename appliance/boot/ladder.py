@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from appliance.boot.events import TO_DISK, TO_NOTHING, Event, EventKind, rfc3339
+from appliance.boot.signs import Sign, carried, noted, read_sign
 
 K = EventKind
 RUNGS: Final = (
@@ -31,27 +32,18 @@ RUNGS: Final = (
     K.DONE,
 )
 _HEIGHT: Final[Mapping[EventKind, int]] = MappingProxyType({rung: n for n, rung in enumerate(RUNGS)})
-# Seconds that a healthy machine may stay on a rung, generously: slow firmware, a rack that boots at once.
-DEADLINES: Final[Mapping[EventKind, int]] = MappingProxyType(
-    {
-        K.DISCOVER: 60,
-        K.OFFER: 60,
-        K.REQUEST: 60,
-        K.ACK: 90,
-        K.BOOTFILE: 120,  # iPXE of 2019 waits 16 s for an IPv6 router before it asks for an address
-        K.IPXE: 90,
-        K.SCRIPT: 300,
-        K.KERNEL: 600,
-        K.INITRD: 900,
-        K.IGNITION: 1800,
-    }
-)
 # Firmware repeats its DISCOVER for about a minute (OVMF after 4, 12 and 28 s): that is one attempt.
 _REPEATS_WITHIN: Final = timedelta(seconds=60)
 # From a first stage on the wire to iPXE's own DISCOVER; longer than that, and the machine was off in between.
 _CHAINS_WITHIN: Final = timedelta(seconds=300)
 # A machine that fetches the same first stage this many times in a row never gets out of it.
 LOOP_AFTER: Final = 3
+# Refusals of a NIC that may boot: it asked, and that is all that becomes of it.
+_ASKED_IN_VAIN: Final = frozenset({"wrong-network", "no-address", "not-served", "bootp"})
+# Boots that ended with the disk are counted for so long.
+_TO_DISK_WITHIN: Final = timedelta(minutes=20)
+_TO_DISK_COUNTED: Final = 8
+_LOADING_AT_ONCE: Final = 4  # files that are known to be sent to one machine
 
 
 class BootState(StrEnum):
@@ -77,13 +69,24 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Loading:
+    """A file that is being sent to the machine by HTTP right now: its path, octets, and since when."""
+
+    path: str
+    size: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Ladder:
     """One machine's current or last boot.
 
     `rungs` has the time of each rung reached, in this boot; `last` is when anything was heard of it;
     `attempts` counts DISCOVERs of this boot; `fetches` counts boots in a row that fetched `file` and came no
     further; `handed_to_disk` says that the script sent the machine to its own disk, where the ladder ends;
-    `image` is the release that its script named, where that came out of the image store.
+    `image` is the release that its script named, where that came out of the image store. `signs` are what
+    else was seen since the boot began; `loading` is not kept: a connection ends with us; `to_disk` says when
+    the boots in a row began that were sent to the disk, none of which called home.
     """
 
     rung: EventKind | None = None
@@ -95,6 +98,9 @@ class Ladder:
     handed_to_disk: bool = False
     verdict: Verdict | None = None
     image: str = ""
+    signs: tuple[Sign, ...] = ()
+    loading: tuple[Loading, ...] = ()
+    to_disk: tuple[datetime, ...] = ()
 
     @property
     def rung_at(self) -> datetime | None:
@@ -118,29 +124,6 @@ class Ladder:
             return None
         return RUNGS[_HEIGHT[self.rung] + 1]
 
-    def state(self, now: datetime) -> BootState:
-        """The state in a word at `now`."""
-        if self.verdict:
-            return BootState.STUCK
-        if self.rung is None:
-            return BootState.IDLE
-        if self.finished:
-            return BootState.BOOTED
-        since = self.rung_at or now
-        overdue = now - since > timedelta(seconds=DEADLINES[self.rung])
-        return BootState.STUCK if overdue else BootState.BOOTING
-
-    def judged(self, now: datetime) -> Verdict | None:
-        """Why the boot does not go on, as far as is known at `now`; None while nothing is wrong."""
-        if self.verdict or self.state(now) is not BootState.STUCK or self.rung is None:
-            return self.verdict
-        next_one = self.expected.value if self.expected else "more"
-        return Verdict(
-            "overdue",
-            f"on {self.rung.value} for more than {DEADLINES[self.rung]} s; {next_one} should have come",
-            "look at the machine's console, and at pxe-appliance events --machine for what came last",
-        )
-
     def as_json(self) -> dict[str, object]:
         """Plain JSON, for keeping."""
         return {
@@ -153,6 +136,8 @@ class Ladder:
             "handed_to_disk": self.handed_to_disk,
             "verdict": self.verdict.as_json() if self.verdict else None,
             "image": self.image,
+            "signs": [sign.as_json() for sign in self.signs],
+            "to_disk": [rfc3339(at) for at in self.to_disk],
         }
 
     @classmethod
@@ -177,8 +162,10 @@ class Ladder:
                 handed_to_disk=bool(raw["handed_to_disk"]),
                 verdict=None if verdict is None else Verdict(*(str(verdict[k]) for k in _VERDICT_KEYS)),
                 image=str(raw.get("image", "")),
+                signs=tuple(read_sign(sign) for sign in raw.get("signs", ())),
+                to_disk=tuple(_time(at) for at in raw.get("to_disk", ())),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"a kept ladder cannot be read: {error!r}") from error
 
 
@@ -187,6 +174,31 @@ _VERDICT_KEYS: Final = ("id", "message", "remedy")
 
 def climb(ladder: Ladder, event: Event) -> Ladder:
     """The ladder after an event of its machine. Events that say nothing about a boot leave it as it was."""
+    after = _climbed(ladder, event)
+    if after.finished and event.kind in _HEIGHT and event.detail.get("stage") == "os":
+        return after  # a running system's lease, which it renews for ever
+    if after.handed_to_disk and not ladder.handed_to_disk:
+        after = replace(after, to_disk=_sent_to_disk(after, event.at))
+    elif event.kind is K.DONE:
+        after = replace(after, to_disk=(), loading=())
+    signs = noted(after.signs, event)
+    return after if signs is after.signs else replace(after, signs=signs)
+
+
+def loading(ladder: Ladder, path: str, size: int, at: datetime) -> Ladder:
+    """The ladder when a file of `size` octets begins to be sent; with no size, when its sending is over."""
+    others = tuple(x for x in ladder.loading if x.path != path)
+    if size:
+        return replace(ladder, loading=(*others, Loading(path, size, at))[-_LOADING_AT_ONCE:])
+    return ladder if others == ladder.loading else replace(ladder, loading=others)
+
+
+def _sent_to_disk(ladder: Ladder, at: datetime) -> tuple[datetime, ...]:
+    recent = [began for began in ladder.to_disk if at - began < _TO_DISK_WITHIN]
+    return (*recent, ladder.rungs.get(K.DISCOVER, at))[-_TO_DISK_COUNTED:]
+
+
+def _climbed(ladder: Ladder, event: Event) -> Ladder:
     if event.kind is K.IGNORED:
         return _refused(ladder, event)
     if event.kind not in _HEIGHT:
@@ -201,6 +213,11 @@ def climb(ladder: Ladder, event: Event) -> Ladder:
     if _HEIGHT[event.kind] > _HEIGHT[K.BOOTFILE]:
         climbed = replace(climbed, fetches=0, verdict=None)
     if event.kind is K.SCRIPT:
+        if not event.detail.get("again") and K.SCRIPT not in ladder.rungs:
+            # A boot of its own: nothing of the one before counts.
+            began = climbed.rungs.get(K.DISCOVER, event.at)
+            fresh = tuple(s for s in climbed.signs if s.last >= began and s.kind not in {K.KERNEL, K.INITRD})
+            climbed = replace(climbed, signs=fresh)
         image = event.detail.get("image", "")
         climbed = replace(climbed, handed_to_disk=event.detail.get("to") == TO_DISK, image=image)
         if event.detail.get("to") == TO_NOTHING:
@@ -229,6 +246,8 @@ def _discover(ladder: Ladder, event: Event) -> Ladder:
             handed_to_disk=False,
             verdict=ladder.verdict if ladder.held else None,
             image="",
+            signs=_carried(ladder, event),
+            loading=(),
         )
     first_stage_asks = stage != "ipxe"
     return replace(
@@ -237,6 +256,15 @@ def _discover(ladder: Ladder, event: Event) -> Ladder:
         attempts=ladder.attempts + first_stage_asks,
         verdict=ladder.verdict if ladder.held else None,  # answered now, whatever it was refused for before
     )
+
+
+def _carried(ladder: Ladder, event: Event) -> tuple[Sign, ...]:
+    """The signs that still count: an iPXE that could not start what it loaded asks DHCP, then tries again."""
+    signs = carried(ladder.signs, event.at)
+    if event.detail.get("stage") != "ipxe" or ladder.rung not in {K.KERNEL, K.INITRD}:
+        return signs
+    refused = tuple(sign for sign in ladder.signs if sign.kind is K.HTTP_ERROR)
+    return (*signs, *refused, Sign(ladder.rung, event.at, event.at))
 
 
 def _repeats(ladder: Ladder, quiet: timedelta) -> bool:
@@ -287,11 +315,24 @@ def _fetched(ladder: Ladder, event: Event) -> Ladder:
 
 
 def _refused(ladder: Ladder, event: Event) -> Ladder:
-    if event.detail.get("code") != "no-boot-file":
-        return ladder
-    verdict = Verdict("no-boot-file", event.detail.get("reason", ""), event.detail.get("remedy", ""))
-    rungs = MappingProxyType({K.DISCOVER: event.at})
-    return replace(ladder, rung=K.DISCOVER, rungs=rungs, last=event.at, handed_to_disk=False, verdict=verdict)
+    code = event.detail.get("code")
+    if code == "no-boot-file":
+        verdict = Verdict("no-boot-file", event.detail.get("reason", ""), event.detail.get("remedy", ""))
+        rungs = MappingProxyType({K.DISCOVER: event.at})
+        begun = replace(ladder, rung=K.DISCOVER, rungs=rungs, last=event.at, signs=(), loading=())
+        return replace(begun, handed_to_disk=False, verdict=verdict)
+    firmware = event.detail.get("stage") in {"firmware", "ipxe"}
+    if code in _ASKED_IN_VAIN and firmware and _may_begin(ladder, event.at):
+        asked = replace(event, kind=K.DISCOVER, detail={"stage": "firmware"})
+        return _discover(ladder, asked)
+    return ladder
+
+
+def _may_begin(ladder: Ladder, at: datetime) -> bool:
+    """Whether a refused question can be this machine's boot: bridged networks hear one question twice."""
+    if ladder.rung in {None, K.DISCOVER} or ladder.finished or ladder.last is None:
+        return True
+    return at - ladder.last >= _REPEATS_WITHIN
 
 
 def _held(event: Event) -> Verdict:

@@ -9,10 +9,9 @@ import pytest
 from appliance.addresses import Mac
 from appliance.boot.arming import armed_with
 from appliance.boot.events import EventKind
-from appliance.boot.ladder import BootState
 from appliance.boot.policy import BootPolicy, Cue, Life, LifeState
 from appliance.daemon import signals as s
-from appliance.daemon.state import RELIEVE_EVERY
+from appliance.daemon.minding import RELIEVE_EVERY
 from tests.dialogue.test_state import ALL, UP, Dialogue, hands, recorded
 from tests.unit.daemon.rooms import AT, MAC, WORKER, event, rack, served
 
@@ -107,7 +106,9 @@ def test_the_third_install_is_held_and_a_release_lets_it_try_again(serving: Dial
     (held,) = recorded(said, K.HELD)
     assert (held["by"], held["remedy"]) == ("install-loop", "pxe-appliance machine release node1")
     assert life(serving).held
-    assert serving.state.ladders["node1"].state(AT) is BootState.STUCK
+    verdict = serving.state.ladders["node1"].verdict
+    assert verdict is not None
+    assert verdict.id == "held"
     assert reliefs(alive(serving, 3)) == [], "it still gets its boot file: its screen says why"
     said = serving.say(s.LifeWanted("node1", Cue.RELEASE))
     assert recorded(said, K.LIFECYCLE) == [{"from": "held", "to": "installing"}]
@@ -169,7 +170,7 @@ def test_a_held_machine_is_not_reinstalled(serving: Dialogue) -> None:
 def test_where_nobody_knows_any_more_who_is_installed_disks_come_first(serving: Dialogue) -> None:
     dialogue = Dialogue()
     said = dialogue.say(
-        s.Remembered(leases=dialogue.state.leases, strays={}, assumed=("node1",)),
+        s.Remembered(leases=dialogue.state.leases, assumed=("node1",)),
         s.Adopted(serving.state.served),
     )
     assert saved(said) == [S.INSTALLED]

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
 
-from appliance.addresses import Mac
 from appliance.boot.events import EventKind
-from appliance.boot.ladder import BootState
 from appliance.boot.policy import Cue, Life, LifeState
 from appliance.daemon import signals as s
-from appliance.daemon.state import PROBE_EVERY, ROGUES_NAMED, STRAYS_COUNTED, Now, State, step
+from appliance.daemon.known import Now, State
+from appliance.daemon.minding import PROBE_EVERY
+from appliance.daemon.state import step
 from appliance.dnsmasq.lifecycle import Phase
 from appliance.system.network import InterfaceState
 from tests.unit.daemon.rooms import AT, LAB, MAC, PXE, event, rack, served
@@ -268,7 +267,7 @@ def test_installed_is_remembered_until_a_reinstall_is_wanted(serving: Dialogue) 
     life = serving.state.lives["node1"]
     assert (life.state, life.since) == (LifeState.INSTALLED, AT)
     assert s.SaveLife("node1", life) in said
-    assert serving.state.ladders["node1"].state(AT) is BootState.BOOTED
+    assert serving.state.ladders["node1"].finished
     serving.say(s.Adopted(served(machines=rack()[1:])), s.Adopted(served()))
     assert serving.state.lives["node1"] == life, "a machine that was away for a while is still installed"
     (kept, told) = serving.say(s.LifeWanted("node1", Cue.REINSTALL))
@@ -285,43 +284,6 @@ def test_done_alone_installs_nothing(serving: Dialogue) -> None:
 def test_the_endpoint_is_known_as_it_was_last_seen(serving: Dialogue) -> None:
     assert serving.say(s.EndpointSeen(reachable=False)) == []
     assert serving.state.endpoint_reachable is False
-
-
-def _stray(number: int, after: float) -> s.Happened:
-    mac = Mac("02:" + ":".join(f"{number >> shift & 255:02x}" for shift in (32, 24, 16, 8, 0)))
-    return s.Happened(event(K.STRAY, None, mac=mac, ip=None, after=after))
-
-
-def test_a_flood_of_strangers_costs_bounded_memory_and_little_time(serving: Dialogue) -> None:
-    serving.say(*(_stray(n, n / 1000) for n in range(STRAYS_COUNTED)))
-    assert len(serving.state.strays) == STRAYS_COUNTED
-    began = time.process_time()
-    for number in range(100_000):
-        serving.say(_stray(number, 10 + number / 1000))
-    assert time.process_time() - began < 20  # some 20 µs each here; unpacking the mapping takes 900
-    assert len(serving.state.strays) == STRAYS_COUNTED
-    newest = _stray(99_999, 0).event.mac
-    assert newest in serving.state.strays
-
-
-def test_a_stranger_of_yesterday_is_forgotten(serving: Dialogue) -> None:
-    serving.say(_stray(1, 0), _stray(2, 3600))
-    serving.say(_stray(3, 86_400 + 1800))
-    macs = [_stray(n, 0).event.mac for n in (1, 2, 3)]
-    assert [mac in serving.state.strays for mac in macs] == [False, True, True]
-
-
-def test_one_that_is_seen_again_counts_once_and_stays(serving: Dialogue) -> None:
-    serving.say(_stray(1, 0), _stray(2, 1), _stray(1, 50_000), _stray(3, 86_402))
-    assert list(serving.state.strays) == [_stray(n, 0).event.mac for n in (1, 3)]
-
-
-def test_names_of_rogue_servers_are_bounded(serving: Dialogue) -> None:
-    for number in range(1000):
-        rogue = event(K.ROGUE_SERVER, ip=f"10.0.{number // 250}.{number % 250}", after=number)
-        serving.say(s.Happened(rogue))
-    assert len(serving.state.rogue_servers) == ROGUES_NAMED
-    assert "10.0.3.249" in serving.state.rogue_servers
 
 
 # ---- the end ----
