@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
+from typing import Final
 
 from appliance.boot.events import Event, EventKind
 from appliance.boot.firmware import BY_ARCH, Asking
@@ -19,6 +20,9 @@ class Reason:
     code: str
     text: str
     remedy: str = ""
+
+
+_STRANGER: Final = Reason("not-in-inventory", "not in the inventory")
 
 
 def why_ignored(
@@ -41,13 +45,10 @@ def why_ignored(
         refused: by option-93 value, what to do about a class without a boot file.
         stage: firmware, ipxe or os.
     """
-    if other:
-        return Reason("other-nic", f"{other[1]} of {other[0]} is not a NIC it boots from")
-    if not known:
-        return Reason("not-in-inventory", "not in the inventory")
-    machine, home = known
-    if home != network:
-        return Reason("wrong-network", f"{machine} belongs to network {home}", "move the cable, or its entry")
+    reason = standing(network, known, other)
+    if reason or not known:
+        return reason or _STRANGER
+    machine, _ = known
     if isinstance(packet, r.NoAddress):
         return Reason(
             "no-address",
@@ -65,6 +66,21 @@ def why_ignored(
         f"{machine} is not in what dnsmasq serves on this wire",
         "run sync; behind a relay, check that its address lies in that relay's subnet",
     )
+
+
+def standing(network: str, known: tuple[str, str] | None, other: tuple[str, str] | None) -> Reason | None:
+    """Why the inventory alone keeps a NIC from being served on `network`; None when it is to be served.
+
+    `known` and `other` are as for `why_ignored`.
+    """
+    if other:
+        return Reason("other-nic", f"{other[1]} of {other[0]} is not a NIC it boots from")
+    if not known:
+        return _STRANGER
+    machine, home = known
+    if home != network:
+        return Reason("wrong-network", f"{machine} belongs to network {home}", "move the cable, or its entry")
+    return None
 
 
 def _refused_class(asking: Asking, refused: Mapping[int, str]) -> Reason | None:
