@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from appliance.errors import OperatorError, Problem, SurroundingsError
@@ -30,6 +31,7 @@ _SETTINGS_LIMIT: Final = 1 * _MIB
 _INIT_HINT: Final = "run: pxe-appliance init --interface IF --subnet NET"
 # What editors leave beside a file.
 _LEFTOVERS: Final = ("~", ".tmp", ".swp")
+NOTHING: Final[Mapping[Path, str]] = MappingProxyType({})
 
 _Reader = Callable[[str, str, list[Problem]], Document | None]
 _FORMATS: Final[dict[str, tuple[_Reader, int]]] = {
@@ -79,7 +81,7 @@ def load_inventory(directory: Path, settings: Settings, ignition_files: Collecti
     Raises:
         OperatorError: with every problem in any of the files.
     """
-    with _collector_at_rest():
+    with collector_at_rest():
         drafts = load_drafts(directory)
         inventory = judge(drafts, settings, ignition_files)
     if inventory is None:
@@ -87,18 +89,20 @@ def load_inventory(directory: Path, settings: Settings, ignition_files: Collecti
     return inventory
 
 
-def load_drafts(directory: Path) -> Drafts:
+def load_drafts(directory: Path, instead: Mapping[Path, str] = NOTHING) -> Drafts:
     """All files of `directory`, parsed and typed; what is wrong with any of them is in `problems`.
+
+    `instead` holds texts that stand for those of files, or for files that are not there yet.
 
     Raises:
         OperatorError: there is no such directory.
     """
     drafts = Drafts()
-    for path in _files(directory, drafts.problems):
+    for path in _files(directory, drafts.problems, instead):
         reader, limit = _FORMATS[path.suffix.lower()]
-        shown = safe_text(str(path), limit=1000)
+        shown = shown_path(path)
         try:
-            text = _read_text(path, limit, drafts.problems)
+            text = instead[path] if path in instead else _read_text(path, limit, drafts.problems)
         except FileNotFoundError:
             text = None
             drafts.problems.append(
@@ -128,7 +132,7 @@ def load_all(paths: Paths) -> Loaded:
         settings = load_settings(paths)
     except OperatorError as error:
         problems += error.problems or [Problem(str(paths.settings), 0, "", error.message, error.hint)]
-    with _collector_at_rest():
+    with collector_at_rest():
         try:
             drafts = load_drafts(Path(paths.inventory))
             if settings is not None:
@@ -150,7 +154,7 @@ def ignition_files(directory: Path) -> frozenset[str]:
 
 
 @contextlib.contextmanager
-def _collector_at_rest() -> Iterator[None]:
+def collector_at_rest() -> Iterator[None]:
     """Loading makes no cycles; looking for some anyway takes a quarter of its time (measured)."""
     running = gc.isenabled()
     gc.disable()
@@ -161,30 +165,45 @@ def _collector_at_rest() -> Iterator[None]:
             gc.enable()
 
 
-def _files(directory: Path, problems: list[Problem]) -> Iterator[Path]:
+def shown_path(path: Path) -> str:
+    """The name of a file as origins and problems spell it."""
+    return safe_text(str(path), limit=1000)
+
+
+def is_read(name: str) -> bool:
+    """Whether a file of that name in inventory.d/ is part of the inventory."""
+    return not _is_leftover(name) and Path(name).suffix.lower() in _FORMATS
+
+
+def size_limit(path: Path) -> int:
+    """How many bytes a file of the inventory may have."""
+    return _FORMATS[path.suffix.lower()][1]
+
+
+def _is_leftover(name: str) -> bool:
+    return name.startswith((".", "#")) or name.endswith(_LEFTOVERS)
+
+
+def _files(directory: Path, problems: list[Problem], instead: Mapping[Path, str]) -> Iterator[Path]:
     try:
-        paths = sorted(directory.iterdir())
+        paths = sorted({*directory.iterdir(), *instead})
     except FileNotFoundError:
         raise OperatorError(f"cannot find the inventory: there is no {directory}", hint=_INIT_HINT) from None
     except OSError as error:
         raise SurroundingsError(f"cannot read {directory}: {error.strerror}") from error
     for path in paths:
-        if path.name.startswith((".", "#")) or path.name.endswith(_LEFTOVERS):
+        if _is_leftover(path.name):
             continue
         if path.suffix.lower() in _FORMATS:
             yield path
             continue
         what = "is a directory" if path.is_dir() else "has an unknown ending"
-        problems.append(
-            Problem(
-                safe_text(str(path), limit=1000), 0, "", what, f"inventory files are {', '.join(_FORMATS)}"
-            )
-        )
+        problems.append(Problem(shown_path(path), 0, "", what, f"inventory files are {', '.join(_FORMATS)}"))
 
 
 def _read_text(path: Path, limit: int, problems: list[Problem]) -> str | None:
     """The text of a file; None and a problem when it has none. FileNotFoundError is the caller's."""
-    shown = safe_text(str(path), limit=1000)
+    shown = shown_path(path)
     try:
         before = path.stat()
         content = read_regular(path, limit)

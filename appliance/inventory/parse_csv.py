@@ -18,6 +18,7 @@ from appliance.reading import ENOUGH_PROBLEMS, Document, Path, nearest, shown
 
 _NEEDED: Final = ("name", "mac", "ip")
 _KEYS: Final = frozenset({"mac", "ip", "network", "profile", "serial", "uuid", "arch", "hostname", "port"})
+MACHINE_COLUMNS: Final = frozenset({"name", *_KEYS})
 _DELIMITERS: Final = ",;\t"
 _COLUMNS: Final = 128
 
@@ -27,7 +28,7 @@ def read_csv(text: str, file: str, problems: list[Problem]) -> Document | None:
     found: list[Problem] = []
     rows = _rows(text, file, found)
     line, cells = next(rows, (1, []))
-    header = [_column(cell) for cell in cells]
+    header = [column_name(cell) for cell in cells]
     found.extend(_header_problems(header, file, line))
     machines: dict[str, object] = {}
     lines: dict[str, int] = {}
@@ -50,16 +51,21 @@ def read_csv(text: str, file: str, problems: list[Problem]) -> Document | None:
     return None if found else Document(file, {"machine": machines}, _RowLines(lines), textual=True)
 
 
-def _column(cell: str) -> str:
+def delimiter_of(text: str) -> str:
+    """What separates the cells of a text: a comma, a semicolon or a tab, whichever its header has most of."""
+    first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
+    return max(_DELIMITERS, key=first.count)
+
+
+def column_name(cell: str) -> str:
+    """A cell of the header as a key of a machine, or as a label's name."""
     name = cell.strip()
-    return name.lower() if name.lower() in {"name", *_KEYS} else name
+    return name.lower() if name.lower() in MACHINE_COLUMNS else name
 
 
 def _rows(text: str, file: str, problems: list[Problem]) -> Iterator[tuple[int, list[str]]]:
     """Every row that says something, with the line on which it begins. `#` begins a comment."""
-    first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
-    delimiter = max(_DELIMITERS, key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text), strict=True)
     begins = 1
     while True:
         try:

@@ -84,7 +84,7 @@ def _check_unique(drafts: Drafts) -> None:
         if draft.ip is not None and (first := addresses.setdefault(draft.ip, draft)) is not draft:
             message = f"{draft.ip} is also the address of {_called(first)} at {first.row.place('ip')}"
             draft.row.add("ip", message, "give one of the two another address")
-        for mac, path in _macs_of(draft):
+        for mac, path in nic_macs(draft):
             if mac not in macs:
                 macs[mac] = draft, path
                 continue
@@ -108,7 +108,7 @@ def _check_ports(drafts: Drafts) -> None:
                 draft.row.add(path, message, "a port takes one cable: look where each one ends")
 
 
-def _macs_of(draft: MachineDraft) -> Iterator[tuple[str, Path]]:
+def nic_macs(draft: MachineDraft) -> Iterator[tuple[str, Path]]:
     """Every MAC of a machine with its path below the machine."""
     several = draft.row.has(MACS)
     for index, mac in enumerate(draft.macs):
