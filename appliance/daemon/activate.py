@@ -11,32 +11,26 @@ import asyncio
 import contextlib
 import itertools
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 
-from appliance.addresses import Mac
 from appliance.boot.events import Event, EventKind
 from appliance.daemon import signals as s
 from appliance.daemon.children import Children
-from appliance.daemon.state import State
+from appliance.daemon.known import State
 from appliance.dnsmasq import records as r
 from appliance.dnsmasq.lifecycle import Phase
-from appliance.dnsmasq.speak import new_xid, send_discovers, send_releases
+from appliance.dnsmasq.speak import new_xid, send_releases
 from appliance.errors import NotProven
-from appliance.inventory.model import Machine
-from appliance.settings import NetworkMode, NetworkSettings
+from appliance.settings import NetworkSettings
 from appliance.sync.apply import AppliedPlan, ProvenPlan
-from appliance.sync.plan import Action, Plan, Release
+from appliance.sync.plan import Plan, Release
 from appliance.system.clock import now
 from appliance.system.network import interface_state
 from appliance.tree import Activation
 
 SETTLE = 15.0  # seconds for a child to take up a change; more hosts take longer
 _PER_MACHINE = 0.001
-_ASKED = 24  # changed machines that are really asked for; the hosts file was read back whole already
-_ROUNDS = 3
-_ROUND = 1.0
 
 
 @dataclass(slots=True)
@@ -47,10 +41,6 @@ class _Collected:
     ended_pid: int | None = None
     rejected: list[str] = field(default_factory=list)
     read: asyncio.Event = field(default_factory=asyncio.Event)
-    progress: asyncio.Event = field(default_factory=asyncio.Event)
-    offered: dict[int, str] = field(default_factory=dict)
-    refused: dict[int, str] = field(default_factory=dict)
-    ignored: set[int] = field(default_factory=set)
 
     def see(self, record: r.Record, pid: int) -> None:
         if pid == self.ended_pid:
@@ -64,14 +54,6 @@ class _Collected:
                 self.rejected.append(reason)
             case r.HostsRead() | r.Started() if isinstance(record, self.ready_when):
                 self.read.set()
-            case r.Offer(xid=int(xid)):
-                self.offered[xid] = str(record.ip)
-                self.progress.set()
-            case r.Ignored(xid=int(xid)) | r.NoAddress(xid=int(xid)):
-                self.refused[xid] = record.note
-                if isinstance(record, r.Ignored):
-                    self.ignored.add(xid)
-                self.progress.set()
 
 
 @dataclass(slots=True)
@@ -81,6 +63,7 @@ class Activator:
     children: Children
     report: Callable[[s.Signal], None]
     state: Callable[[], State]
+    prove: Callable[[Plan, s.Adopted], Awaitable[tuple[list[str], bool]]]  # see `ChangeProver.ask`
 
     async def activate(self, applied: AppliedPlan, adopt: s.Adopted) -> ProvenPlan:
         """Bring every child up to the generation that is current on disk.
@@ -107,7 +90,7 @@ class Activator:
         evidence += await self._release(plan)
         exchanged = True
         if reloads or restarts or not adopt.served.proven:
-            answers, exchanged = await self._ask(plan, adopt)
+            answers, exchanged = await self.prove(plan, adopt)
             evidence += answers
         return ProvenPlan(applied, tuple(evidence), exchanged)
 
@@ -159,64 +142,6 @@ class Activator:
             evidence.append(f"{name}: released {_leases(plan.releases, name)}")
         return evidence
 
-    async def _ask(self, plan: Plan, adopt: s.Adopted) -> tuple[list[str], bool]:
-        """A real DISCOVER for changed machines and one unchanged; every one must be offered its address.
-
-        Returns what was seen, and whether every network that has machines could be asked on.
-        """
-        evidence, everywhere = [], True
-        for network in adopt.served.settings.networks.values():
-            machines = _worth_asking(plan, network, adopt.served.inventory.machines)
-            if not machines:
-                continue
-            if network.mode is not NetworkMode.DHCP:
-                evidence.append(f"{network.name}: no exchange was tried, another server gives addresses")
-                continue
-            if not self._usable(network):
-                why = f"{network.interface} is not there, not up or without {network.address}"
-                evidence.append(f"{network.name}: no exchange was tried, {why}")
-                everywhere = False
-                continue
-            evidence.append(await self._exchange(plan, network, machines))
-        return evidence, everywhere
-
-    async def _exchange(self, plan: Plan, network: NetworkSettings, machines: list[Machine]) -> str:
-        seen = _Collected(r.HostsRead)
-        waiting = {machine.mac: machine for machine in machines}
-        asked: dict[int, Mac] = {}
-        with self.children.watching(f"dhcp:{network.name}", seen.see):
-            for _ in range(_ROUNDS):
-                xids = {self._own_xid(): mac for mac in waiting}
-                asked |= xids
-                questions = [(mac, waiting[mac].ip, xid) for xid, mac in xids.items()]
-                await asyncio.to_thread(send_discovers, network, questions)
-                await _heard(seen, partial(_answered, seen, asked, waiting), _ROUND)
-                for xid, ip in seen.offered.items():
-                    machine = waiting.get(asked[xid]) if xid in asked else None
-                    if machine is not None and ip == str(machine.ip):
-                        del waiting[machine.mac]
-                if not waiting:
-                    return f"{network.name}: {len(machines)} machines asked for, each was offered its address"
-        changed = _changed(plan)
-        heard = {asked[xid] for xid in seen.offered.keys() | seen.refused.keys() if xid in asked}
-        ignored = {asked[xid] for xid in seen.ignored if xid in asked}
-        failed = [
-            m for mac, m in waiting.items() if str(m.name) in changed or mac in ignored or mac not in heard
-        ]
-        if not failed:
-            # Anybody on the wire can have an unchanged machine's address disabled by a forged DECLINE.
-            quiet = ", ".join(f"{m.name} ({m.ip})" for m in waiting.values())
-            return (
-                f"{network.name}: every changed machine was offered its address; not so, unchanged, {quiet}"
-            )
-        missing = ", ".join(f"{m.name} ({m.mac}, {m.ip})" for m in failed)
-        notes = {note for xid, note in seen.refused.items() if xid in asked}
-        raise NotProven(
-            f"dnsmasq does not offer what it should to {missing}"
-            + (f"; it says: {', '.join(sorted(notes))}" if notes else "; it says nothing"),
-            hint="pxe-appliance events shows the lease or the server that is in the way",
-        )
-
     def _usable(self, network: NetworkSettings) -> bool:
         """Look at the interface now: the regular look may be a second old, or not have come yet."""
         seen = interface_state(network.interface)
@@ -236,31 +161,6 @@ def _ready_word(name: str) -> type[r.HostsRead] | type[r.Started]:
 
 def _needs_start(plan: Plan, name: str, running: set[str]) -> bool:
     return name not in running or plan.activations.get(name) is Activation.RESTART
-
-
-def _worth_asking(plan: Plan, network: NetworkSettings, machines: Iterable[Machine]) -> list[Machine]:
-    changed = _changed(plan)
-    ours = [m for m in machines if m.network == network.name]
-    moved = [m for m in ours if str(m.name) in changed][:_ASKED]
-    return moved + [m for m in ours if str(m.name) not in changed][:1]
-
-
-def _changed(plan: Plan) -> set[str]:
-    return {c.name for c in plan.changes if c.kind == "machine" and c.action is not Action.REMOVE}
-
-
-def _answered(seen: _Collected, asked: dict[int, Mac], waiting: dict[Mac, Machine]) -> bool:
-    answered = {asked[xid] for xid in seen.offered.keys() | seen.refused.keys() if xid in asked}
-    return waiting.keys() <= answered
-
-
-async def _heard(seen: _Collected, done: Callable[[], bool], seconds: float) -> None:
-    """Wait until what was heard is enough, at most `seconds`."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while not done():
-                seen.progress.clear()
-                await seen.progress.wait()
 
 
 def _leases(releases: Iterable[Release], network: str) -> str:
