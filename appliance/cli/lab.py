@@ -36,11 +36,15 @@ def run(
             help="Five machines of its own: install, disk, reinstall; a loop, a thief, a bond.",
         ),
     ] = False,
+    faults: Annotated[
+        bool,
+        typer.Option("--faults", help="Four machines of its own: what goes wrong, and how soon it is named."),
+    ] = False,
 ) -> None:
     """Boot machines through the appliance: 0 when all called home and no outsider got an address."""
     from appliance.lab.run import Wishes, lab_run
 
-    lab_run(Wishes(machines, firmware, keep, timeout, cache, image, lifecycle), stdout_console())
+    lab_run(Wishes(machines, firmware, keep, timeout, cache, image, lifecycle, faults), stdout_console())
 
 
 def up(machines: _Machines = 2, firmware: _Firmware = FirmwareChoice.MIXED, cache: _Cache = CACHE) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -92,11 +94,18 @@ def print_result(console: Console, watch: Watch, findings: tuple[Finding, ...]) 
         console = Console(file=console.file, width=_WIDE, soft_wrap=True, highlight=False)
     console.print(rung_table(watch, title="seconds after power-on", width=console.width))
     outsiders = set(watch.rack.outsiders().values())
+    silent = {
+        subject: "got nothing, and the events say so" if subject in outsiders else "went through every rung"
+        for subject in (finding.subject for finding in findings)
+    }
+    print_findings(console, [replace(f, reason=f.reason or silent[f.subject]) for f in findings])
+
+
+def print_findings(console: Console, findings: Iterable[Finding]) -> None:
+    """One line per finding."""
+    if not console.is_terminal:
+        console = Console(file=console.file, width=_WIDE, soft_wrap=True, highlight=False)
     for finding in findings:
-        said = finding.reason or (
-            "got nothing, and the events say so"
-            if finding.subject in outsiders
-            else "went through every rung"
-        )
+        said = finding.reason
         mark = "[green]ok[/green]    " if finding.holds else "[bold red]FAILED[/bold red]"
         console.print(f"{mark} {escape(safe_text(f'{finding.subject}: {said}', limit=1000))}")

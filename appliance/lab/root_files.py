@@ -29,12 +29,14 @@ class Duty:
     """What a machine is there for.
 
     `boot` is its boot policy, `args` are words for the payload, `bond` is what becomes of its other NICs: a
-    name, a VLAN, an address on that.
+    name, a VLAN, an address on that. `kernel` and `mac` are what the operator wrote by mistake instead.
     """
 
     boot: str = "always"
     args: tuple[str, ...] = ()
     bond: tuple[str, int, str] | None = None
+    kernel: str = ""
+    mac: str = ""
 
 
 _HOME: Final = Duty()
@@ -58,9 +60,9 @@ def files(
         duties: by machine; one that is not named boots always and calls home.
     """
     machines = [(machine, duties.get(machine.name, _HOME)) for machine in rack.machines]
-    inventory = "\n".join(_machine(m, _from_assets(m, duty.args), duty) for m, duty in machines)
+    inventory = "\n".join(_machine(m, _from_assets(m, duty), duty) for m, duty in machines)
     return Tree.of(
-        _text("appliance.toml", _settings()),
+        _text("appliance.toml", appliance_toml()),
         _text("inventory.d/rack.toml", inventory),
         *(_text(f"ignition.d/{m.name}.ign", ignition(m)) for m in rack.machines),
         RenderedFile(f"{_ASSETS}/{_KERNEL}", kernel),
@@ -77,7 +79,7 @@ def files_with_mirror(rack: Rack, image: str, *, key: bytes) -> Tree:
     source = f'image = "{image}"\nargs = {json.dumps(_CONSOLE)}\n'
     mirror = f'mirror = "http://127.0.0.1:{MIRROR_PORT}/{{channel}}"\nkeys = ["{_KEY}"]\n'
     return Tree.of(
-        _text("appliance.toml", f"{_settings()}\n[images.{image.partition('/')[0]}]\n{mirror}"),
+        _text("appliance.toml", f"{appliance_toml()}\n[images.{image.partition('/')[0]}]\n{mirror}"),
         _text("inventory.d/rack.toml", "\n".join(_machine(m, source, _HOME) for m in rack.machines)),
         *(_text(f"ignition.d/{m.name}.ign", ignition(m)) for m in rack.machines),
         RenderedFile(f"{_ETC}/keys.d/{_KEY}", key),
@@ -101,7 +103,8 @@ def ignition(machine: LabMachine) -> str:
     )
 
 
-def _settings() -> str:
+def appliance_toml() -> str:
+    """The lab's settings."""
     return (
         "[network.pxe]\n"
         f'interface = "{INTERFACE}"\n'
@@ -112,13 +115,12 @@ def _settings() -> str:
     )
 
 
-def _from_assets(machine: LabMachine, more: tuple[str, ...]) -> str:
+def _from_assets(machine: LabMachine, duty: Duty) -> str:
     url = f"http://{SERVER}:{HTTP_PORT}/ignition?mac={machine.mac.dashed}"
     # An EFI kernel of iPXE's 2019 vintage finds its initrd by this name only.
-    args = [f"initrd={_INITRD}", *_CONSOLE, f"ignition.config.url={url}", *more]
-    return (
-        f'kernel = "/assets/lab/{_KERNEL}"\ninitrd = ["/assets/lab/{_INITRD}"]\nargs = {json.dumps(args)}\n'
-    )
+    args = [f"initrd={_INITRD}", *_CONSOLE, f"ignition.config.url={url}", *duty.args]
+    kernel, initrd = duty.kernel or f"/assets/lab/{_KERNEL}", f"/assets/lab/{_INITRD}"
+    return f'kernel = "{kernel}"\ninitrd = ["{initrd}"]\nargs = {json.dumps(args)}\n'
 
 
 def _machine(machine: LabMachine, source: str, duty: Duty) -> str:
@@ -136,7 +138,7 @@ def _machine(machine: LabMachine, source: str, duty: Duty) -> str:
         f'boot = "{duty.boot}"\n'
         f"{netconf}"
         f"\n[machine.{name}]\n"
-        f'mac = "{machine.mac}"\n'
+        f'mac = "{duty.mac or machine.mac}"\n'
         f'ip = "{machine.ip}"\n'
         f'serial = "{machine.serial}"\n'
         f'profile = "{name}"\n'

@@ -2,7 +2,7 @@
 
 run: requirements → premises → payload → segment → appliance → power → follow → judge → everything away again;
 with an image, the release is fetched before the appliance starts, and there are three boots; with lives, the
-rack is one of its own, and there are five.
+rack is one of its own, and there are five; with faults, it is another one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final, NoReturn
 from rich.console import Console
 
 from appliance.errors import OperatorError, Refused
-from appliance.lab import image_trial, lifecycle_trial, premises, requirements, segment, service
+from appliance.lab import fault_trial, image_trial, lifecycle_trial, premises, requirements, segment, service
 from appliance.lab.follow import boot
 from appliance.lab.kernel import CACHE, Kernel, kernel
 from appliance.lab.payload import initramfs
@@ -44,6 +44,12 @@ class Wishes:
     cache: Path = CACHE
     image: bool = False  # boot from the image store
     lifecycle: bool = False  # install, boot from disk, install again; with a rack of its own
+    faults: bool = False  # what goes wrong in every rack; with a rack of its own
+
+    @property
+    def own_rack(self) -> bool:
+        """Whether the trial brings its own machines."""
+        return self.lifecycle or self.faults
 
 
 def lab_run(wishes: Wishes, console: Console) -> None:
@@ -54,7 +60,7 @@ def lab_run(wishes: Wishes, console: Console) -> None:
         SurroundingsError: the lab could not be built here.
     """
     rack = _filled(wishes)
-    requirements.check(lifecycle_trial.AT_ONCE if wishes.lifecycle else wishes.machines)
+    requirements.check(_at_once(wishes))
     with _one_interrupt(), premises.claimed() as place, contextlib.ExitStack() as held:
         if not wishes.keep:
             held.callback(_remove, place)
@@ -71,12 +77,14 @@ def lab_run(wishes: Wishes, console: Console) -> None:
                 held.callback(service.stop, mirror)
         daemon = service.start(under_trial)
         if wishes.keep:
-            premises.keep(place, 0 if wishes.lifecycle else wishes.machines, wishes.firmware)
-            console.print(_how_to_go_on(place, boots=not wishes.lifecycle))
+            premises.keep(place, 0 if wishes.own_rack else wishes.machines, wishes.firmware)
+            console.print(_how_to_go_on(place, boots=not wishes.own_rack))
         else:
             held.callback(service.stop, daemon)
         if wishes.lifecycle:
             lifecycle_trial.show(place, under_trial, wishes.timeout, console)
+        elif wishes.faults:
+            fault_trial.show(place, under_trial, console)
         elif project:
             image_trial.show(project, place, rack, under_trial, wishes.timeout, console)
         else:
@@ -110,7 +118,7 @@ def lab_boot(name: str, timeout: float, console: Console) -> None:
         raise Refused("no lab is up", hint="pxe-appliance lab up")
     place, rack = found[0]
     if not rack.machines:
-        raise Refused("the lab that is up is one of lives: only its own run powers its machines on")
+        raise Refused("the lab that is up brought its own rack: only its own run powers its machines on")
     machine = rack.named(name)
     if machine is None:
         known = ", ".join(m.name for m in rack.machines)
@@ -131,14 +139,24 @@ def lab_down(console: Console) -> None:
 
 
 def _filled(wishes: Wishes) -> Rack:
+    if wishes.image + wishes.lifecycle + wishes.faults > 1:
+        hint = "one of --image, --lifecycle, --faults"
+        raise OperatorError("cannot show more than one thing in one run", hint=hint)
     if wishes.lifecycle:
-        if wishes.image:
-            raise OperatorError("cannot show both in one run", hint="either --image or --lifecycle")
         return lifecycle_trial.RACK
+    if wishes.faults:
+        return fault_trial.RACK
     try:
         return fill(wishes.machines, wishes.firmware)
     except ValueError as error:
         raise OperatorError(f"cannot fill the rack: {error}") from error
+
+
+def _at_once(wishes: Wishes) -> int:
+    """Machines that are on at the same time."""
+    if wishes.lifecycle:
+        return lifecycle_trial.AT_ONCE
+    return fault_trial.AT_ONCE if wishes.faults else wishes.machines
 
 
 def _files(wishes: Wishes, rack: Rack, payload: Kernel) -> Tree:
@@ -146,6 +164,8 @@ def _files(wishes: Wishes, rack: Rack, payload: Kernel) -> Tree:
     busybox = requirements.BUSYBOX.read_bytes()
     if wishes.lifecycle:
         return lifecycle_trial.operators_files(payload, busybox)
+    if wishes.faults:
+        return fault_trial.operators_files(payload, busybox)
     initrd = initramfs(busybox, payload.modules)
     return files(rack, kernel=payload.image, initrd=initrd)
 
