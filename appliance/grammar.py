@@ -220,6 +220,35 @@ HOST_PORT: Final = Text(
     {"pattern": f"^(?:{_HOST}:[0-9]{{1,5}})$"},
     hint="write it as matchbox.example.com:8081",
 )
+# A receiver's path or query is often its password: neither is ever echoed.
+_WEBHOOK: Final = rf"https?://{_HOST}(?::[0-9]{{1,5}})?(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?"
+_WEBHOOK_QUERY: Final = r"(?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?"
+_WEBHOOK_HINT: Final = "write one such as https://alerts.example.com/hooks/pxe"
+_KEPT_IN: Final = r"[A-Za-z0-9_./@+][A-Za-z0-9_./@+-]*"
+
+
+def _parse_webhook(raw: str) -> str:
+    port = re.match(r"https?://[^/?:]*:([0-9]{1,5})", raw)
+    if not re.fullmatch(_WEBHOOK + _WEBHOOK_QUERY, raw, re.ASCII):
+        raise Unfit("this is not the URL of a receiver", _WEBHOOK_HINT)
+    if port and not 1 <= int(port[1]) <= 65535:
+        raise Unfit(f"{port[1]} is not a port", "ports are 1 to 65535")
+    return raw
+
+
+def _parse_secret_file(raw: str) -> str:
+    if raw.startswith("whsec_") or not re.fullmatch(_KEPT_IN, raw, re.ASCII) or ".." in raw.split("/"):
+        hint = "put the secret into a file in secrets.d/, and write the name of that file here"
+        raise Unfit("this is not the name of a file (what it says is not shown: it may be a secret)", hint)
+    return raw
+
+
+WEBHOOK: Final = Text(
+    "the URL of a receiver", _parse_webhook, {"pattern": f"^(?:{_WEBHOOK}{_WEBHOOK_QUERY})$"}
+)
+SECRET_FILE: Final = Text(
+    "the name of a secret's file", _parse_secret_file, {"pattern": f"^(?!whsec_)(?:{_KEPT_IN})$"}
+)
 LOCAL_PATH: Final = matching(
     "a path", r"[A-Za-z0-9_./@+][A-Za-z0-9_./@+-]*", "letters, digits and ._/@+- are expected", 1024
 )

@@ -45,6 +45,11 @@ class Paths:
         return self.etc / "keys.d"
 
     @property
+    def secrets(self) -> PurePosixPath:
+        """What webhooks are signed with; nobody but root and the service may read it."""
+        return self.etc / "secrets.d"
+
+    @property
     def image_lock(self) -> PurePosixPath:
         """Root's, not the service's: whoever takes over the daemon cannot pin other images."""
         return self.etc / "images.lock"
@@ -105,12 +110,26 @@ class Paths:
         return self.run / "control.sock"
 
     @property
+    def served_lately(self) -> PurePosixPath:
+        """Which networks a daemon on this root served a moment ago."""
+        return self.run / "served-lately.json"
+
+    @property
     def daemon_lock(self) -> PurePosixPath:
         return self.run / "daemon.lock"
 
     @property
     def lock(self) -> PurePosixPath:
         return self.run / "lock"
+
+    @property
+    def journal(self) -> PurePosixPath:
+        """Where journald listens (systemd-journald.service(8))."""
+        return self.root / "run/systemd/journal/socket"
+
+    def in_secrets(self, raw: str) -> PurePosixPath:
+        """A secret's file as written in the settings: relative ones are relative to secrets.d/."""
+        return self.settle(raw) if PurePosixPath(raw).is_absolute() else self.secrets / raw
 
     def keyring(self, raw: str) -> PurePosixPath:
         """The file that `[matchbox] keyring` names: relative ones are relative to keys.d/."""

@@ -8,12 +8,21 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
 
+from appliance.addresses import Mac
+
 
 class NetworkMode(StrEnum):
     """Who gives addresses on a network."""
 
     DHCP = "dhcp"  # we own addressing
     PROXY = "proxy"  # another server gives addresses, we give boot information
+
+
+class OtherServers(StrEnum):
+    """What `serve` does when another DHCP server answers on a network that we own."""
+
+    REFUSE = "refuse"  # it does not start
+    TELL = "tell"  # it starts, and says so
 
 
 class Access(StrEnum):
@@ -55,6 +64,8 @@ class NetworkSettings:
     mtu: int | None = None
     ntp: tuple[IPv4Address, ...] = ()
     vlan: int | None = None  # its 802.1Q id as the network team knows it; machines there never see the tag
+    other_servers: OtherServers = OtherServers.REFUSE
+    mac: Mac | None = None  # of the interface: names change when a card is added, this does not
 
     def subnet_of(self, ip: IPv4Address) -> IPv4Network | None:
         """The subnet of this network, our own or a relayed one, that `ip` lies in."""
@@ -66,9 +77,10 @@ class NetworkSettings:
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """Where our HTTP side listens, on every PXE address."""
+    """Where our HTTP side listens, on every PXE address. `hosts` are names that browsers may know it by."""
 
     port: int = 8080
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +118,78 @@ class ImageSettings:
     arch: tuple[str, ...] = ("amd64",)
 
 
+class LogFormat(StrEnum):
+    """How the daemon writes its log."""
+
+    TEXT = "text"  # lines for people, on standard error
+    JSON = "json"  # an object a line, on standard error
+    JOURNAL = "journal"  # to journald, with a field for each fact
+
+
+class LogLevel(StrEnum):
+    """What is too small to be logged is left out."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """The daemon's log. `format` None: the journal where systemd reads our standard error, else text."""
+
+    format: LogFormat | None = None
+    level: LogLevel = LogLevel.INFO
+
+
+class Notice(StrEnum):
+    """What a webhook can be told of. The words are public."""
+
+    DONE = "done"  # a machine called home
+    STUCK = "stuck"  # a boot stopped, or goes on again
+    HELD = "held"
+    LIFECYCLE = "lifecycle"
+    STRAY = "stray"  # a MAC that nobody knows, the first time
+    STRAY_FLOOD = "stray-flood"
+    ROGUE_SERVER = "rogue-server"
+    SYNC = "sync"
+    ROLLBACK = "rollback"
+    PROBLEM = "problem"  # one that `status` lists came, or went
+
+
+USUAL_NOTICES: tuple[Notice, ...] = (
+    Notice.STUCK,
+    Notice.HELD,
+    Notice.STRAY_FLOOD,
+    Notice.ROGUE_SERVER,
+    Notice.ROLLBACK,
+    Notice.PROBLEM,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """Who is told what, by a signed POST.
+
+    `secret` is a file as written (see `Paths.in_secrets`), never the secret itself; `ca` is a PEM file with
+    who signed the receiver's certificate (see `Paths.in_keys`), empty: whom the host trusts.
+    """
+
+    name: str
+    url: str
+    secret: str
+    events: tuple[Notice, ...] = USUAL_NOTICES
+    ca: str = ""
+
+    @property
+    def place(self) -> str:
+        """The URL as it may be shown: without its path, which is a password with many receivers."""
+        scheme, _, rest = self.url.partition("://")
+        host, slash, path = rest.partition("/")
+        return f"{scheme}://{host.partition('?')[0]}{slash}{'…' if path else ''}"
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a value was written: a file as shown to the operator and a line from 1 (0: a default)."""
@@ -125,6 +209,8 @@ class Settings:
     http: HttpSettings = HttpSettings()
     matchbox: MatchboxSettings = MatchboxSettings()
     images: Mapping[str, ImageSettings] = field(default_factory=lambda: MappingProxyType({}))
+    log: LogSettings = LogSettings()
+    webhooks: Mapping[str, WebhookSettings] = field(default_factory=lambda: MappingProxyType({}))
     origins: Mapping[str, Origin] = field(default_factory=lambda: MappingProxyType({}), compare=False)
 
     def network_of(self, ip: IPv4Address) -> NetworkSettings | None:

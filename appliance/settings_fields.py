@@ -10,7 +10,7 @@ from typing import Final
 
 from appliance import grammar
 from appliance.reading import Unfit, shown
-from appliance.settings import Access, NetworkMode, Push
+from appliance.settings import Access, LogFormat, LogLevel, NetworkMode, Notice, OtherServers, Push
 from appliance.shapes import Field, ListOf, NamedTables, Number, Table, Text
 
 IMAGE_SOURCES: Final = ("flatcar", "fedora-coreos", "container-linux", "ipxe")
@@ -53,16 +53,25 @@ MODE: Final = Field(
     grammar.word_of("a mode", NetworkMode),
     "dhcp: we own addressing; proxy: another server gives addresses, we give boot information",
 )
+OTHER_SERVERS: Final = Field(
+    "other_servers",
+    grammar.word_of("what to do about other DHCP servers", OtherServers),
+    "another DHCP server answers where we own addressing: refuse to start, or start and tell",
+)
 LEASE: Final = Field("lease", _LEASE, "how long an address is lent: 120s to 365d")
 RELAYED: Final = Field("relayed", ListOf(_RELAYED_TABLE, most=64), "VLANs behind DHCP relays")
 MTU: Final = Field("mtu", Number("an MTU", 576, 9216), "sent to machines as option 26")
+PINNED: Final = Field("mac", grammar.MAC, "the MAC that the interface has; doctor holds it against it")
 NTP: Final = Field("ntp", ListOf(grammar.IPV4, most=8), "time servers, sent to machines as option 42")
 _NETWORK_TABLE: Final = Table(
-    "A PXE VLAN.", (INTERFACE, SUBNET, ADDRESS, MODE, LEASE, RELAYED, MTU, NTP, VLAN)
+    "A PXE VLAN.", (INTERFACE, SUBNET, ADDRESS, MODE, OTHER_SERVERS, LEASE, RELAYED, MTU, NTP, VLAN, PINNED)
 )
 
 PORT: Final = Field("port", Number("a port", 1, 65535), "where HTTP listens, on every PXE address")
-_HTTP_TABLE: Final = Table("Our HTTP side.", (PORT,))
+HOSTS: Final = Field(
+    "hosts", ListOf(grammar.DOMAIN, most=32), "names by which browsers reach us, besides our addresses"
+)
+_HTTP_TABLE: Final = Table("Our HTTP side.", (PORT, HOSTS))
 
 ENDPOINT: Final = Field("endpoint", grammar.ENDPOINT, "builtin, or the base URL of an external Matchbox")
 DATA: Final = Field("data", grammar.LOCAL_PATH, "an operator's own Matchbox data directory")
@@ -94,6 +103,28 @@ KEYS: Final = Field("keys", ListOf(grammar.FILE_NAME, most=16), "signing keys in
 ARCH: Final = Field("arch", ListOf(grammar.ARCH, most=2, least=1), "architectures to fetch")
 _IMAGE_TABLE: Final = Table("One image source.", (MIRROR, KEYS, ARCH))
 
+FORMAT: Final = Field(
+    "format",
+    grammar.word_of("a log format", LogFormat),
+    "text or json: lines on standard error; journal: to journald, with a field for each fact. "
+    "Default: journal where systemd reads our standard error, else text",
+)
+LEVEL: Final = Field("level", grammar.word_of("a log level", LogLevel), "the least that is logged")
+_LOG_TABLE: Final = Table("The daemon's log.", (FORMAT, LEVEL))
+
+URL: Final = Field("url", grammar.WEBHOOK, "where to; its path is never shown", required=True)
+SECRET: Final = Field(
+    "secret",
+    grammar.SECRET_FILE,
+    "the file with what deliveries are signed with, in secrets.d/ unless absolute",
+    required=True,
+)
+EVENTS: Final = Field(
+    "events", ListOf(grammar.word_of("an event", Notice), most=len(Notice), least=1), "what it is told of"
+)
+HOOK_CA: Final = Field("ca", grammar.LOCAL_PATH, "who signed its certificate; in keys.d/ unless absolute")
+_WEBHOOK_TABLE: Final = Table("Who is told, by a signed POST.", (URL, SECRET, EVENTS, HOOK_CA))
+
 NETWORK: Final = Field(
     "network", NamedTables(grammar.LABEL, _NETWORK_TABLE, most=256), "the PXE VLANs, by name", required=True
 )
@@ -102,4 +133,11 @@ MATCHBOX: Final = Field("matchbox", _MATCHBOX_TABLE, "the Matchbox endpoint")
 SOURCES: Final = tuple(Field(name, _IMAGE_TABLE, f"where {name} comes from") for name in IMAGE_SOURCES)
 IMAGES: Final = Field("images", Table("Image sources.", SOURCES), "image sources")
 
-SETTINGS: Final = Table("Settings of pxe-appliance (appliance.toml).", (NETWORK, HTTP, MATCHBOX, IMAGES))
+LOG: Final = Field("log", _LOG_TABLE, "the daemon's log")
+WEBHOOKS: Final = Field(
+    "webhook", NamedTables(grammar.LABEL, _WEBHOOK_TABLE, most=16), "who is told what happens, by name"
+)
+
+SETTINGS: Final = Table(
+    "Settings of pxe-appliance (appliance.toml).", (NETWORK, HTTP, MATCHBOX, IMAGES, LOG, WEBHOOKS)
+)

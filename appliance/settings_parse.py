@@ -18,6 +18,7 @@ from appliance.reading import Document, Path, Reading, dotted
 from appliance.settings import (
     HttpSettings,
     ImageSettings,
+    LogSettings,
     MatchboxSettings,
     NetworkMode,
     NetworkSettings,
@@ -25,6 +26,7 @@ from appliance.settings import (
     Push,
     Relayed,
     Settings,
+    WebhookSettings,
 )
 from appliance.shapes import Row
 from appliance.toml_lines import read_toml
@@ -68,12 +70,17 @@ def _read(top: Row) -> Settings:
     if tables == ():
         top.add("network", "no network is set", _NETWORK_HINT)
     http, matchbox, images = top.get(keys.HTTP), top.get(keys.MATCHBOX), top.get(keys.IMAGES)
-    port = http.get(keys.PORT) if http else None
+    port, hosts = (http.get(keys.PORT), http.get(keys.HOSTS)) if http else (None, None)
+    log, hooks = top.get(keys.LOG), top.get(keys.WEBHOOKS) or ()
     return Settings(
         networks=MappingProxyType(networks),
-        http=HttpSettings(port) if port else HttpSettings(),
+        http=HttpSettings(port or HttpSettings().port, hosts or ()),
         matchbox=_matchbox(matchbox) if matchbox else MatchboxSettings(),
         images=MappingProxyType({f.name: _image(images.get(f) if images else None) for f in keys.SOURCES}),
+        log=_log(log) if log else LogSettings(),
+        webhooks=MappingProxyType(
+            {name: hook for name, row in hooks if name and (hook := _webhook(name, row)) is not None}
+        ),
     )
 
 
@@ -94,11 +101,13 @@ def _network(name: str, row: Row) -> NetworkSettings | None:
     return replace(
         plain,
         mode=mode or plain.mode,
+        other_servers=row.get(keys.OTHER_SERVERS) or plain.other_servers,
         lease=lease or plain.lease,
         relayed=relayed,
         mtu=mtu,
         ntp=ntp or (),
         vlan=row.get(keys.VLAN),
+        mac=row.get(keys.PINNED),
     )
 
 
@@ -171,6 +180,22 @@ def _check_push(row: Row, read: MatchboxSettings, *, wrong_endpoint: bool) -> No
                 row.add(unused.name, "counts with a push by gRPC only", hint)
 
 
+def _log(row: Row) -> LogSettings:
+    plain = LogSettings()
+    return LogSettings(row.get(keys.FORMAT) or plain.format, row.get(keys.LEVEL) or plain.level)
+
+
+def _webhook(name: str, row: Row) -> WebhookSettings | None:
+    url, secret, events = row.get(keys.URL), row.get(keys.SECRET), row.get(keys.EVENTS)
+    ca = row.get(keys.HOOK_CA)
+    if url is None or secret is None:
+        return None
+    if ca and url.startswith("http:"):
+        row.add("ca", "counts with https only", "write the URL with https, or leave it out")
+    plain = WebhookSettings(name, url, secret)
+    return replace(plain, events=events or plain.events, ca=ca or plain.ca)
+
+
 def _image(row: Row | None) -> ImageSettings:
     plain = ImageSettings()
     if row is None:
@@ -193,12 +218,15 @@ def _values(settings: Settings) -> Iterator[tuple[Path, str]]:
         yield (*at, keys.SUBNET.name), str(network.subnet)
         yield (*at, keys.ADDRESS.name), str(network.address)
         yield (*at, keys.MODE.name), network.mode.value
+        yield (*at, keys.OTHER_SERVERS.name), network.other_servers.value
         yield (*at, keys.LEASE.name), f"{network.lease}s"
         yield (*at, keys.RELAYED.name), _listed(_relayed_words(r) for r in network.relayed)
         yield (*at, keys.MTU.name), str(network.mtu or "")
         yield (*at, keys.NTP.name), _listed(network.ntp)
         yield (*at, keys.VLAN.name), str(network.vlan or "")
+        yield (*at, keys.PINNED.name), str(network.mac or "")
     yield ("http", keys.PORT.name), str(settings.http.port)
+    yield ("http", keys.HOSTS.name), _listed(settings.http.hosts)
     yield ("matchbox", keys.ENDPOINT.name), settings.matchbox.endpoint
     yield ("matchbox", keys.DATA.name), settings.matchbox.data
     yield ("matchbox", keys.PUSH.name), settings.matchbox.push.value
@@ -208,6 +236,13 @@ def _values(settings: Settings) -> Iterator[tuple[Path, str]]:
     yield ("matchbox", keys.CA.name), settings.matchbox.ca
     yield ("matchbox", keys.CERT.name), settings.matchbox.cert
     yield ("matchbox", keys.KEY.name), settings.matchbox.key
+    yield ("log", keys.FORMAT.name), settings.log.format or ""
+    yield ("log", keys.LEVEL.name), settings.log.level.value
+    for name, hook in settings.webhooks.items():
+        yield ("webhook", name, keys.URL.name), hook.place
+        yield ("webhook", name, keys.SECRET.name), hook.secret
+        yield ("webhook", name, keys.EVENTS.name), _listed(hook.events)
+        yield ("webhook", name, keys.HOOK_CA.name), hook.ca
     for name, image in settings.images.items():
         yield ("images", name, keys.MIRROR.name), image.mirror or ""
         yield ("images", name, keys.KEYS.name), _listed(image.keys)

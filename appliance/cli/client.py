@@ -76,13 +76,16 @@ def ask(
     return value
 
 
-def stream(paths: Paths, target: str) -> Iterator[str]:
-    """The lines of an answer that does not end.
+def stream(
+    paths: Paths, target: str, *, method: str = "GET", body: Mapping[str, object] | None = None
+) -> Iterator[str]:
+    """The lines of an answer that does not end, or not soon.
 
     Raises:
         ApplianceError: as for `ask`.
     """
-    with _answer(paths, "GET", target, None, None) as answer:
+    payload = json.dumps(body) if body is not None else None
+    with _answer(paths, method, target, payload, None) as answer:
         if answer.status >= 400:
             raise restored_error(_parsed(answer.read(_LINE_LIMIT)))
         while line := answer.readline(_LINE_LIMIT):

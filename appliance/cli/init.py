@@ -23,9 +23,11 @@ interface = "$interface"
 subnet    = "$subnet"
 address   = "$address"            # ours on it
 mode      = "dhcp"                # "dhcp": we own addressing here; "proxy": another server gives addresses
+# other_servers = "tell"          # serve refuses to start beside another DHCP server unless this is written
 lease     = "1h"                  # 120s at least; it is also how long a removed machine may keep its address
 # mtu     = 1500                  # sent to machines as option 26
 # ntp     = ["$address"]          # time servers, sent as option 42
+# mac     = "52:54:00:aa:00:ff"   # of the interface: doctor tells when another NIC has got its name
 # vlan    = 110                   # its number as the network team knows it, for export switchports
 # relayed = [{ subnet = "192.0.2.0/24", router = "192.0.2.1" }]   # VLANs behind DHCP relays
 
@@ -36,6 +38,15 @@ port = 8080                       # boot scripts, images and the status page, on
 endpoint = "builtin"              # or the base URL of an external one: "http://matchbox.example.com:8080"
 # data   = "/etc/pxe-appliance/matchbox"   # Matchbox data of your own: groups profiles ignition generic cloud
 # keyring = "signing.pgp"         # in keys.d/: an OpenPGP secret key, for /ipxe.sig, /ignition.asc and so on
+
+# [log]
+# format = "text"                 # "text", "json", "journal"; default: journal under systemd, else text
+# level  = "info"                 # "debug", "info", "warning", "error"
+
+# [webhook.pager]                 # who is told what happens, by a signed POST; docs/monitoring.md
+# url    = "https://alerts.example.com/hooks/pxe"
+# secret = "pager"                # a file in secrets.d/, 24 bytes or more; the URL's path is never shown
+# events = ["stuck", "held", "rogue-server", "stray-flood", "rollback", "problem"]
 
 # Where images come from. What is not set here is the project's own servers and keys.
 # [images.flatcar]                # likewise fedora-coreos, container-linux, ipxe
@@ -95,6 +106,7 @@ def init(paths: Paths, interface: str, subnet: str, address: str | None = None) 
     try:
         for folder in folders:
             make_directory(Path(folder))
+        make_directory(Path(paths.secrets), 0o750)
     except OSError as error:
         raise SurroundingsError(f"cannot make {error.filename}: {error.strerror}") from error
     write_atomic(inventory, _INVENTORY.substitute(words).encode())

@@ -5,18 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
-
 from appliance.addresses import Mac
 from appliance.cli.client import ask, daemon_is_running, no_sense, stream
-from appliance.cli.common import Output, print_json, print_lines, print_table, stdout_console
+from appliance.cli.common import Output, print_json, print_lines, print_table
 from appliance.errors import ExitCode, SurroundingsError
 from appliance.paths import Paths
 from appliance.plain_text import safe_text
@@ -27,9 +22,13 @@ _NONE = "-"
 
 
 def status(paths: Paths, *, output: Output, watch: bool) -> int:
-    """Print the health; 5 when the daemon does not run, so that scripts notice."""
-    if watch and sys.stdout.isatty():
-        return _watch(paths)
+    """Print the health; 5 when the daemon does not run, so that scripts notice. `watch` ends with Ctrl-C."""
+    if watch:
+        from appliance.cli import watch as following  # the daemon's board, for this alone
+
+        if output is Output.JSON:
+            following.json_lines(lambda: _status(paths))
+        following.watch(paths)
     facts = _status(paths)
     if output is Output.JSON:
         print_json(facts)
@@ -82,7 +81,7 @@ def events(paths: Paths, *, follow: bool, machine: str | None, limit: int, outpu
         query["machine"] = machine
     for line in stream(paths, f"/v1/events?{urlencode(query)}"):
         event = _event(line)
-        sys.stdout.write((json.dumps(event) if output is Output.JSON else _event_line(event)) + "\n")
+        sys.stdout.write((json.dumps(event) if output is Output.JSON else event_line(event)) + "\n")
         sys.stdout.flush()
 
 
@@ -136,7 +135,7 @@ def _status(paths: Paths) -> dict[str, object]:
 
 def _image_problems(paths: Paths) -> list[dict[str, str]]:
     """What is wrong with the image store; a daemon that runs says it itself."""
-    from appliance.cli.doctor import image_findings  # OpenPGP is needed here and nowhere else in this file
+    from appliance.doctor.look_images import image_findings  # OpenPGP is needed here and nowhere else
 
     return [
         {"id": f.id, "severity": f.severity, "message": f.message, "fix": f.fix}
@@ -176,25 +175,6 @@ def _status_lines(facts: Mapping[str, object]) -> Iterable[str]:
             yield f"    {problem.get('fix')}"
 
 
-def _watch(paths: Paths) -> int:
-    console = stdout_console()
-    with Live(console=console, screen=True, auto_refresh=False) as live:
-        while True:
-            lines = list(_status_lines(_status(paths)))
-            if daemon_is_running(paths):
-                lines += ["", *_board(console, _rows(ask(paths, "GET", "/v1/machines")))]
-            live.update(Text("\n".join(safe_text(line) for line in lines)), refresh=True)
-            time.sleep(1)
-
-
-def _board(console: Console, rows: Sequence[Mapping[str, object]]) -> Iterable[str]:
-    order = {"stuck": 0, "booting": 1, "booted": 2}
-    ranked = sorted(rows, key=lambda r: (order.get(str(_at(r, "boot", "state")), 3), str(r.get("name"))))
-    for row in ranked[: max(console.height - 16, 5)]:
-        name, ip, _, _, _, _, state, rung, at, verdict = _machine_cells(row)
-        yield f"{name:<20} {ip:<15} {state:<8} {rung:<9} {at:<25} {verdict}"
-
-
 def _machine_cells(row: Mapping[str, object]) -> tuple[str, ...]:
     macs = row.get("macs")
     return (
@@ -221,7 +201,8 @@ def _event(line: str) -> dict[str, object]:
     return event
 
 
-def _event_line(event: Mapping[str, object]) -> str:
+def event_line(event: Mapping[str, object]) -> str:
+    """An event as one line, safe for a terminal."""
     who = str(event.get("machine") or event.get("mac") or _NONE)
     facts = event.get("detail")
     detail = " ".join(f"{k}={v}" for k, v in sorted(facts.items())) if isinstance(facts, dict) else ""

@@ -15,9 +15,19 @@ import typer
 
 from appliance import __version__
 from appliance.cli import config as config_command
-from appliance.cli import images_commands, listings, serving
+from appliance.cli import (
+    doctor_commands,
+    images_commands,
+    listings,
+    machine_commands,
+    serving,
+    strays_commands,
+    webhooks,
+    why,
+)
 from appliance.cli import init as init_command
 from appliance.cli import lab as lab_command
+from appliance.cli import prove as prove_command
 from appliance.cli.common import (
     INTERRUPTED,
     ROOT_VARIABLE,
@@ -171,7 +181,10 @@ def status(
     context: typer.Context,
     output: OutputOption = Output.TABLE,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Show it again every second, with the board.")
+        bool,
+        typer.Option(
+            "--watch", help="Follow it with the board; in a pipe a block a second, with -o json a line."
+        ),
     ] = False,
 ) -> None:
     """Is it well? Daemon, dnsmasq, networks, machines, problems."""
@@ -255,16 +268,14 @@ def leases(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
     listings.leases(_session(context).paths, output=output)
 
 
-@app.command()
-def doctor(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """Check the image store: pins, bytes, keys; what is wrong, the evidence, the command that fixes it."""
-    from appliance.cli import doctor as doctor_command  # with OpenPGP behind it, as `images`
-
-    raise typer.Exit(doctor_command.doctor(_session(context).paths, output=output))
-
-
+doctor_commands.register(app)
 lab_command.register(lab_app)
 images_commands.register(app)
+strays_commands.register(app)
+prove_command.register(app)
+why.register(app)
+machine_commands.register(machine_app, strays_commands.strays_app)
+webhooks.register(app)
 
 
 def main() -> None:

@@ -74,24 +74,27 @@ def _carry_out(paths: Paths, request: route.Request, *, yes: bool, output: Outpu
         print_lines(plan_lines(wanted))
     if not wanted.empty and not yes and sys.stdin.isatty():
         _ask_person()
-    body: dict[str, object] = {
-        "why": request.why,
-        "who": request.who,
-        "allow_mass_change": request.allow_mass_change,
-        "expected": wanted.fingerprint,
-        "to": request.to,
-    }
-    agreed = replace(request, expected=wanted.fingerprint)
-    offline = None if daemon_is_running(paths) else _without_daemon(paths, agreed)
-    if offline is not None:
-        result = offline.as_json()
-    else:
-        answer = ask(paths, "POST", "/v1/sync", body, timeout=_SYNC_SECONDS)
-        result = answer if isinstance(answer, dict) else {}
+    result = apply_agreed(paths, replace(request, expected=wanted.fingerprint))
     if output is Output.JSON:
         print_json(result)
     else:
         _conclude(wanted, result)
+
+
+def apply_agreed(paths: Paths, agreed: route.Request) -> dict[str, object]:
+    """Have the daemon, or without one this process, carry out a plan that was agreed to; how it went."""
+    offline = None if daemon_is_running(paths) else _without_daemon(paths, agreed)
+    if offline is not None:
+        return offline.as_json()
+    body: dict[str, object] = {
+        "why": agreed.why,
+        "who": agreed.who,
+        "allow_mass_change": agreed.allow_mass_change,
+        "expected": agreed.expected,
+        "to": agreed.to,
+    }
+    answer = ask(paths, "POST", "/v1/sync", body, timeout=_SYNC_SECONDS)
+    return answer if isinstance(answer, dict) else {}
 
 
 def _ask_person() -> None:
@@ -100,7 +103,7 @@ def _ask_person() -> None:
     except typer.Abort:  # Ctrl-C or the end of input; left alone, it would look like a bug of ours (1)
         raise typer.Exit(INTERRUPTED) from None
     if not agreed:
-        raise Refused("nothing was changed")
+        raise Refused("nothing was applied")
 
 
 def _without_daemon(paths: Paths, request: route.Request) -> route.Outcome | None:

@@ -27,7 +27,7 @@ class Asker:
 
     `local`: this very host. `machine`: whose reservation the address is or, where another server gives
     addresses, whose NIC the neighbour is. `neighbour` is the MAC by which the kernel reaches the address,
-    None where it knows none or a router stands between.
+    None where it knows none or a router stands between. `proof`: this host asks in the machine's place.
     """
 
     address: IPv4Address | None
@@ -35,6 +35,7 @@ class Asker:
     machine: Machine | None = None
     network: NetworkSettings | None = None
     neighbour: Mac | None = None
+    proof: bool = False
 
 
 def asker_at(address: IPv4Address | None, served: Served, neighbour: Mac | None) -> Asker:

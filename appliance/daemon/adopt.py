@@ -60,7 +60,9 @@ def adopted_generation(paths: Paths) -> Adopted | None:
     try:
         facts = json.loads(boot.content) if boot is not None else {}
         refused = {int(arch): str(text) for arch, text in facts["refused"].items()}
-        files = tuple(str(name) for name in facts["files"])
+        digests = {str(name): str(file["sha256"]) for name, file in facts["files"].items()}
+        # Generations of earlier versions do not say which class gets which file.
+        stages = {int(arch): str(name) for arch, name in facts.get("classes", {}).items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SurroundingsError(f"cannot understand boot.json of generation {number}: {error}") from error
     directory = generations.generation_directory(paths, number)
@@ -71,8 +73,10 @@ def adopted_generation(paths: Paths) -> Adopted | None:
             number=number,
             at=manifest.at,
             proven=manifest.proven,
-            boot_files=files,
+            boot_files=tuple(digests),
             refused_classes=MappingProxyType(refused),
+            first_stages=MappingProxyType(stages),
+            digests=MappingProxyType(digests),
             ignition=KeptDocuments(directory, desired.tree),
         )
     )

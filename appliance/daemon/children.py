@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -120,6 +120,11 @@ class Children:
         self._own_xids[xid] = None
         if len(self._own_xids) > _XIDS:
             self._own_xids.popitem(last=False)
+
+    def forget(self, xids: Iterable[int]) -> None:
+        """Questions of our own whose lines were read: whoever uses such an id from now on is another."""
+        for xid in xids:
+            self._own_xids.pop(xid, None)
 
     @contextlib.contextmanager
     def watching(self, name: str, watcher: Watcher) -> Iterator[None]:
@@ -333,7 +338,16 @@ class Children:
     def _is_own(self, record: r.Record) -> bool:
         """Whether a line is about a question of our own."""
         xid = getattr(record, "xid", None)
-        return xid in self._own_xids if xid is not None else _is_probe(record)
+        if xid is not None:
+            return xid in self._own_xids
+        return _is_probe(record) or self._from_here(record)
+
+    def _from_here(self, record: r.Record) -> bool:
+        """Whether this host asked for a file: a proof, or somebody who looks, and no machine's boot."""
+        if not isinstance(record, r.TftpSent | r.TftpError | r.TftpAborted) or record.ip is None:
+            return False
+        networks = self._lookup.served.settings.networks.values()
+        return any(network.address == record.ip for network in networks)
 
     def _tell(self, child: _Running, writer: int, events: list[Event]) -> None:
         for event in child.overlap.merged(writer, events) if child.overlap is not None else events:

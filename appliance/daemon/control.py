@@ -16,6 +16,21 @@ from typing import Protocol
 from aiohttp import web
 
 from appliance.boot.policy import Cue
+from appliance.daemon.control_strays import (
+    StrayActions,
+    StrayReadings,
+    add_stray_actions,
+    add_stray_readings,
+)
+from appliance.daemon.control_telling import (
+    MetricsReadings,
+    WebhookActions,
+    add_metrics,
+    add_webhook_actions,
+)
+from appliance.daemon.discreet import told_machine
+from appliance.daemon.feed import Feed
+from appliance.daemon.page import BoardStream
 from appliance.errors import ApplianceError, ExitCode, OperatorError, Refused, SurroundingsError
 from appliance.sync.run import Request
 
@@ -27,21 +42,27 @@ _STATUS = {
 }
 
 
-class Readings(Protocol):
+class Readings(MetricsReadings, StrayReadings, Protocol):
     """What the daemon can be asked."""
 
     def status(self) -> dict[str, object]: ...
     def machines(self) -> list[dict[str, object]]: ...
     def machine(self, name: str) -> dict[str, object] | None: ...
+    async def why(self, name: str) -> dict[str, object] | None: ...
     def names(self) -> Iterable[str]: ...
     def leases(self) -> list[dict[str, object]]: ...
+    def networks(self) -> list[dict[str, object]]: ...
+    async def generations(self) -> list[dict[str, object]]: ...
+    async def generation(self, number: int) -> dict[str, object]: ...
+    @property
+    def feed(self) -> Feed: ...
     async def images(self) -> list[dict[str, object]]: ...
     async def events(self, *, limit: int, machine: str | None) -> list[str]: ...
     def subscribe(self, machine: str | None = None) -> asyncio.Queue[str]: ...
     def unsubscribe(self, queue: asyncio.Queue[str]) -> None: ...
 
 
-class Actions(Protocol):
+class Actions(WebhookActions, StrayActions, Protocol):
     """What the daemon can be told."""
 
     async def sync(self, request: Request) -> dict[str, object]: ...
@@ -78,15 +99,22 @@ def control_app(readings: Readings, actions: Actions) -> web.Application:
         return web.Response(body=document, content_type="application/json")
 
     app.router.add_get("/v1/machines/{name}/ignition", ignition)
+    add_stray_actions(app, actions)
+    add_webhook_actions(app, actions)
     app.router.add_post("/v1/sync", sync)
     app.router.add_post(f"/v1/machines/{{name}}/{{cue:{'|'.join(_CUES)}}}", turn)
     return app
 
 
 def add_readings(
-    app: web.Application, readings: Readings, *, followers: int = 256, most_events: int = 10_000
+    app: web.Application,
+    readings: Readings,
+    *,
+    followers: int = 256,
+    most_events: int = 10_000,
+    to_anybody: bool = False,
 ) -> None:
-    """The read-only listings; the same on the control socket and on the PXE address."""
+    """The read-only listings; on the PXE address (`to_anybody`) without what may be a secret."""
 
     async def status(_: web.Request) -> web.Response:
         return web.json_response(readings.status())
@@ -96,6 +124,12 @@ def add_readings(
 
     async def machine(request: web.Request) -> web.Response:
         found = readings.machine(request.match_info["name"])
+        if found is None:
+            raise unknown_machine(request.match_info["name"], readings.names())
+        return web.json_response(told_machine(found) if to_anybody else found)
+
+    async def why(request: web.Request) -> web.Response:
+        found = await readings.why(request.match_info["name"])
         if found is None:
             raise unknown_machine(request.match_info["name"], readings.names())
         return web.json_response(found)
@@ -110,7 +144,24 @@ def add_readings(
     app.router.add_get("/v1/images", images)
     app.router.add_get("/v1/machines", machines)
     app.router.add_get("/v1/machines/{name}", machine)
+    app.router.add_get("/v1/machines/{name}/why", why)
     app.router.add_get("/v1/leases", leases)
+    add_stray_readings(app, readings)
+    add_metrics(app, readings)
+
+    async def networks(_: web.Request) -> web.Response:
+        return web.json_response(readings.networks())
+
+    async def generations(_: web.Request) -> web.Response:
+        return web.json_response(await readings.generations())
+
+    async def generation(request: web.Request) -> web.Response:
+        return web.json_response(await readings.generation(_number(request.match_info["number"])))
+
+    app.router.add_get("/v1/networks", networks)
+    app.router.add_get("/v1/generations", generations)
+    app.router.add_get("/v1/generations/{number}", generation)
+    app.router.add_get("/v1/board", BoardStream(readings.feed, followers).answer)
     app.router.add_get("/v1/events", EventStream(readings, followers, most_events).answer)
 
 

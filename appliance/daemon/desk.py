@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 from collections.abc import Callable, Container, Iterable
 from ipaddress import IPv4Address
@@ -15,18 +16,39 @@ from appliance.addresses import Mac
 from appliance.boot.ladder import Ladder
 from appliance.boot.policy import Life
 from appliance.daemon import signals as s
+from appliance.daemon.address_map import networks_json
 from appliance.daemon.children import Children
+from appliance.daemon.diagnosis import Outside
+from appliance.daemon.feed import Feed
+from appliance.daemon.known import State
 from appliance.daemon.leases import Lease, live
+from appliance.daemon.ledger import NOTED, Ledger
+from appliance.daemon.measured import measured
+from appliance.daemon.observer import Loads, Observer
+from appliance.daemon.page import Page
+from appliance.daemon.past_generations import PastGenerations
 from appliance.daemon.recorder import Recorder
 from appliance.daemon.requests_seen import client_address
 from appliance.daemon.served import Served
-from appliance.daemon.state import State
-from appliance.daemon.status import Process, booting_image, machine_json, machines_json, problem, status_json
+from appliance.daemon.status import (
+    Process,
+    booting_image,
+    machine_json,
+    machines_json,
+    problem,
+    status_json,
+    why_json,
+)
+from appliance.daemon.strays import on_ledger, stray_facts, stray_rows
 from appliance.daemon.web import WebSide
+from appliance.errors import Refused, SurroundingsError
 from appliance.paths import Paths
-from appliance.system.clock import now
+from appliance.system.clock import monotonic, now
+from appliance.system.shipped import shipped_page
 
 _DECIDE_SECONDS = 5.0  # for everything that was reported before a question
+_EVIDENCE = 60  # events of a boot that `why` shows, at most
+_STRAYS_FOR = 2.0  # seconds: whose a stray may be depends on more than the ledger
 _CATCH_UP_SECONDS = 1.0  # that a machine's question may wait for what was logged before it
 
 
@@ -47,9 +69,16 @@ class Desk:
         self._recorder = recorder
         self._children = children
         self.started = now()
+        self._telling_strays = asyncio.Lock()
+        self._strays_told: dict[bool, tuple[Ledger | None, float, list[dict[str, object]]]] = {}
         self.sync_problem: dict[str, str] | None = None
         self.handoff_problems: tuple[dict[str, str], ...] = ()
-        self.web = WebSide(paths, self)
+        self.watch_problems: Callable[[], tuple[dict[str, str], ...]] = tuple
+        self._past = PastGenerations(paths)
+        self.page = Page(shipped_page())
+        self.feed = Feed(self, now, self.page.edition)
+        self.observer = Observer(paths, self)
+        self.web = WebSide(paths, self, measured(self.observer.metrics.request))
 
     def take_handoff_problems(self, problems: tuple[dict[str, str], ...]) -> None:
         """What is wrong with the external endpoint, as of now."""
@@ -72,20 +101,34 @@ class Desk:
                 f"{self._children.skipped} bytes of dnsmasq's log were too many to read: events are missing"
             )
             problems.append(problem("log", "warning", words, "pxe-appliance events"))
-        problems += [*self.web.problems, *self.handoff_problems]
-        process = Process(os.getpid(), self.started, self._children.pids, tuple(problems))
+        problems += [*self.web.problems, *self.handoff_problems, *self.watch_problems()]
+        problems += self.observer.hooks.problems
+        pids, outside = self._children.pids, self.web.outside
+        process = Process(os.getpid(), self.started, pids, tuple(problems), outside)
         return status_json(self._state(), process, now())
 
     def machines(self) -> list[dict[str, object]]:
         """For `machines`."""
-        return machines_json(self._state(), now())
+        return machines_json(self._state(), now(), self.web.outside)
 
     def machine(self, name: str) -> dict[str, object] | None:
         """For `machine show`."""
         found = self.served().machines.get(name)
         if found is None:
             return None
-        return machine_json(self._state(), found, now(), self.web.giving.boots(found))
+        boots = self.web.giving.boots(found)
+        return machine_json(self._state(), found, now(), boots, self.web.outside)
+
+    async def why(self, name: str) -> dict[str, object] | None:
+        """For `why`: the verdict, and the events of the boot that it is about."""
+        lines = await self.events(limit=_EVIDENCE, machine=name)
+        found = self.served().machines.get(name)
+        if found is None:
+            return None
+        boots = self.web.giving.boots(found)
+        nothing = boots if isinstance(boots, str) else ""
+        evidence = [json.loads(line) for line in lines]
+        return why_json(self._state(), found, now(), evidence, self.web.outside, nothing)
 
     def names(self) -> Iterable[str]:
         """Every machine's name."""
@@ -94,6 +137,71 @@ class Desk:
     def leases(self) -> list[dict[str, object]]:
         """For `leases`."""
         return [lease.as_json() for lease in live(self._state().leases, now())]
+
+    async def strays(self, *, ignored: bool) -> list[dict[str, object]]:
+        """For `strays`; with or without those that are ignored.
+
+        A full ledger takes a while: in a thread, one at a time, and once for all who ask while nothing new
+        is on it.
+        """
+        async with self._telling_strays:
+            ledger = self._state().strays
+            told, since, rows = self._strays_told.get(ignored, (None, 0.0, []))
+            if told is not ledger or monotonic() - since > _STRAYS_FOR:
+                rows = await asyncio.to_thread(stray_rows, self._state(), ignored=ignored)
+                self._strays_told[ignored] = (ledger, monotonic(), rows)
+            return rows
+
+    async def stray(self, mac: str) -> dict[str, object]:
+        """For `strays show`."""
+        return await asyncio.to_thread(stray_facts, self._state(), mac)
+
+    async def note_stray(self, mac: str, note: str | None) -> dict[str, object]:
+        """Have a stray ignored, or counted again (None); what is known of it afterwards.
+
+        Raises:
+            Refused: it is not on the ledger, or too many are ignored.
+            SurroundingsError: it is so, and could not be kept: a restart would forget it.
+        """
+        known = on_ledger(self._state(), mac)
+        self.report(s.StrayNoted(known, note))
+        durable = await self.kept()
+        row = self._state().strays.rows.get(known)
+        if row is None or (row.note is None) != (note is None):
+            hint = f"{NOTED} are the most: pxe-appliance strays --all lists them, strays unignore frees one"
+            raise Refused(f"cannot ignore {known}", hint=hint)
+        if not durable:
+            hint = f"df -h {self._paths.state}"
+            raise SurroundingsError(f"{known}: done, but it cannot be kept now", hint=hint)
+        return await self.stray(known.text)
+
+    def networks(self) -> list[dict[str, object]]:
+        """For `/v1/networks`."""
+        return networks_json(self._state(), now(), self.web.outside)
+
+    async def generations(self) -> list[dict[str, object]]:
+        """For `/v1/generations`."""
+        return await asyncio.to_thread(self._past.listing)
+
+    async def generation(self, number: int) -> dict[str, object]:
+        """For `/v1/generations/N`: what it changed."""
+        return await asyncio.to_thread(self._past.one, number)
+
+    async def metrics(self, accept: str) -> tuple[bytes, str]:
+        """For `/metrics`."""
+        return await self.observer.page(accept)
+
+    def loads(self) -> Loads:
+        """What waits, and what was lost."""
+        return Loads(self._queue.qsize(), self._recorder.dropped, self._children.skipped)
+
+    def outside(self) -> Outside:
+        """What the decider cannot know of our own doors."""
+        return self.web.outside
+
+    def known(self) -> State:
+        """Everything that is known at this moment."""
+        return self._state()
 
     async def images(self) -> list[dict[str, object]]:
         """For `/v1/images`."""
@@ -130,7 +238,7 @@ class Desk:
         return self._state().leases.get(str(address))
 
     def strangers(self) -> Container[Mac]:
-        """MACs that asked for an address and are nobody's."""
+        """MACs that asked and are nobody's."""
         return self._state().strays
 
     def booting(self, client: str) -> str:

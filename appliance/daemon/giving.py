@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 from typing import Protocol
 
 from appliance.addresses import Mac
-from appliance.boot.events import TO_DISK, TO_NOTHING
+from appliance.boot.events import TO_DISK, TO_NOTHING, Refusal
 from appliance.boot.ladder import Ladder
 from appliance.boot.policy import Given, Life, loop_reason, way_out
 from appliance.daemon.admission import Asker, another_named, asker_at, why_not_itself
@@ -34,6 +34,7 @@ from appliance.system.network import neighbour
 # Documents of an operator's own groups: whoever has no place on the network has no place here either.
 _DOCUMENTS = frozenset({RequestKind.IGNITION, RequestKind.GENERIC, RequestKind.CLOUD, RequestKind.METADATA})
 _SCRIPTS = frozenset({RequestKind.SCRIPT, RequestKind.GRUB})
+PROOF_TOKEN = "proof"  # noqa: S105 - stands where a boot's token would; it opens nothing
 Override = LocalBoot | Instead | Script | Deny | None
 
 
@@ -77,6 +78,21 @@ class Giving:
             reason = self._why_not_document(request, asker, claimed, served)
             return Deny(reason) if reason else None
         return None
+
+    def as_to(self, machine: Machine, request: BootRequest) -> Override:
+        """The answer that the machine itself would get, for a proof: no token is minted, nothing counts."""
+        served = self._known.served()
+        asker = Asker(
+            machine.ip, machine=machine, network=served.settings.networks[machine.network], proof=True
+        )
+        if request.kind is RequestKind.CHAIN:
+            return self._chain(asker, served)
+        if request.machine != str(machine.name):
+            return None
+        if request.kind in _SCRIPTS:
+            return self._script(request, asker, machine, served)
+        held = request.kind is RequestKind.IGNITION and self._known.life(str(machine.name)).held
+        return Deny("it is held") if held else None
 
     def tell(self, client: str, reason: str) -> str | None:
         """What iPXE shows of a refusal; a stranger learns no more than that it is one."""
@@ -164,18 +180,21 @@ class Giving:
             return None
         boot = self.boots(machine)
         if not isinstance(boot, Boot):
-            return Deny(boot) if boot else None
+            return Deny(boot, Refusal.IMAGE) if boot else None
         mac = next((m for m in machine.macs if m.text == request.labels.get("mac")), machine.mac)
         token, reason = "", ""
         if itself and served.settings.matchbox.ignition is not Access.OPEN:
-            if not self._reads(boot, machine):
+            if asker.proof:
+                token = PROOF_TOKEN if self._reads(boot, machine) else ""
+            elif not self._reads(boot, machine):
                 reason = self.why_not_itself(asker, machine)
                 if not reason:
                     self._arming.forget(str(machine.name))  # its reports can carry none
             elif not (reason := self._why_not_arm(machine, asker)):
                 token = self._arm(machine, asker)
             elif request.boots:
-                return Deny(reason)  # better now than by an Ignition that does not come
+                code = Refusal.NOT_ITSELF if self.why_not_itself(asker, machine) else ""
+                return Deny(reason, code)  # better now than by an Ignition that does not come
         boot = armed(boot, self._url(machine), mac, token)
         return Instead(for_grub(boot) if grub else boot, f"without a token: {reason}" if reason else "")
 

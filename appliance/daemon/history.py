@@ -1,4 +1,4 @@
-"""What outlives a restart: the newest events, how far each machine has come, and its life. SQLite, bounded.
+"""What outlives a restart: events, how far each machine has come, its life, the strays. SQLite, bounded.
 
 Everything in here is a convenience: a damaged file is set aside and begun anew, a full or read-only disk
 means a history in memory, and neither keeps the wire from being served.
@@ -23,7 +23,6 @@ from appliance.system.files import make_directory
 EVENTS_KEPT = 100_000
 STRANGERS_KEPT = 20_000  # of these; whoever is on the wire can make as many as they like
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_NOTHING: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType({})
 _log = logging.getLogger("pxe-appliance")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS event (id INTEGER PRIMARY KEY, machine TEXT, body TEXT NOT NULL);
@@ -31,10 +30,14 @@ CREATE INDEX IF NOT EXISTS event_machine ON event (machine, id);
 CREATE TABLE IF NOT EXISTS installed (machine TEXT PRIMARY KEY, at TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS ladder (machine TEXT PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS life (machine TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS seen (machine TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS stray (mac TEXT PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS tokens (machine TEXT PRIMARY KEY, body TEXT NOT NULL);
 """
-LADDER, LIFE, TOKENS = TABLES = ("ladder", "life", "tokens")
-Kept = Mapping[str, Mapping[str, str]]  # by table: JSON text by machine
+LADDER, LIFE, SEEN, STRAY, TOKENS = TABLES = ("ladder", "life", "seen", "stray", "tokens")
+# By table: JSON text by machine, of strays by MAC; None where nothing is to be known any more.
+Kept = Mapping[str, Mapping[str, str | None]]
+_NOTHING: Final[Kept] = MappingProxyType({})
 
 
 class History:
@@ -55,13 +58,16 @@ class History:
 
         Args:
             events: machine and JSON text.
-            kept: by table, what takes the place of what was known of a machine.
+            kept: by table, what takes the place of what was known of a machine or a stray.
         """
         with self._db:
             self._db.executemany("INSERT INTO event (machine, body) VALUES (?, ?)", events)
             for table in TABLES:
                 rows = kept.get(table, {}).items()
-                self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", rows)  # noqa: S608
+                new = [(key, text) for key, text in rows if text is not None]
+                self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", new)  # noqa: S608
+                gone = [(key,) for key, text in rows if text is None]
+                self._db.executemany(f"DELETE FROM {table} WHERE {_key(table)} = ?", gone)  # noqa: S608
             self._db.execute(
                 "DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - ?",
                 (EVENTS_KEPT,),
@@ -73,13 +79,13 @@ class History:
             )
 
     def kept(self, table: str) -> dict[str, object]:
-        """What one of `TABLES` knows, as parsed JSON by machine; None where the text is none."""
+        """What one of `TABLES` knows, as parsed JSON by its key; None where the text is none."""
         found: dict[str, object] = {}
-        for machine, body in self._db.execute(f"SELECT machine, body FROM {table}"):  # noqa: S608
+        for key, body in self._db.execute(f"SELECT {_key(table)}, body FROM {table}"):  # noqa: S608
             try:
-                found[machine] = json.loads(body)
+                found[key] = json.loads(body)
             except ValueError:
-                found[machine] = None
+                found[key] = None
         return found
 
     def events(self, *, limit: int, machine: str | None = None) -> list[str]:
@@ -94,6 +100,10 @@ class History:
     def close(self) -> None:
         """Flush and let go."""
         self._db.close()
+
+
+def _key(table: str) -> str:
+    return "mac" if table == STRAY else "machine"
 
 
 @dataclass(frozen=True, slots=True)

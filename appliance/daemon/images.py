@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from appliance.boot.events import Refusal
 from appliance.errors import SurroundingsError
 from appliance.image_ref import ImageRef
 from appliance.images.catalogue import OSES
@@ -96,10 +97,10 @@ class Images:
             return None
         version = asked.version or self._begun(asked.stream, client) or self._store.current(asked.stream)
         if version is None:
-            return NoAsset(f"{asked.stream} has no current release")
+            return NoAsset(f"{asked.stream} has no current release", Refusal.IMAGE)
         pinned = self._store.lock_as_it_is()[0].get(asked.stream, version)
         if pinned is None:
-            return NoAsset(f"{asked.stream}@{version} is not pinned in images.lock")
+            return NoAsset(f"{asked.stream}@{version} is not pinned in images.lock", Refusal.IMAGE)
         release = self._store.release(asked.stream, version)
         named = release.file(asked.file) if release else None
         name = named.name if named else asked.file
@@ -113,7 +114,7 @@ class Images:
         if damage is not None:
             found.stream.close()
             self._damaged = {**self._damaged, (asked.stream, version): str(damage)}
-            return NoAsset(f"damaged, and not served: {damage}")
+            return NoAsset(f"damaged, and not served: {damage}", Refusal.IMAGE)
         return found
 
     def listing(self) -> list[dict[str, object]]:

@@ -14,12 +14,28 @@ _FILES = 4096
 _CAPABILITIES = 1 << 12 | 1 << 10  # NET_ADMIN, NET_BIND_SERVICE (linux/capability.h)
 
 
+def prepare() -> None:
+    """The process as it has to be before anything is opened or written.
+
+    Raises:
+        Refused: as `refuse_without_rights`.
+    """
+    allow_many_files()
+    keep_from_others()
+    refuse_without_rights()
+
+
 def allow_many_files() -> None:
     """Room for a rack at once: the TFTP child takes one descriptor for each of its 1,024 transfers."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def keep_from_others() -> None:
+    """Whatever is written from now on is no other user's to read: tokens and secrets are among it."""
+    os.umask(os.umask(0o077) | 0o027)
 
 
 def refuse_without_rights() -> None:

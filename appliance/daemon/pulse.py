@@ -13,7 +13,7 @@ import aiohttp
 
 from appliance.daemon import signals as s
 from appliance.daemon.children import Children
-from appliance.daemon.state import State
+from appliance.daemon.known import State
 from appliance.dnsmasq.speak import TFTP_PROBE, new_xid, probe_mac, send_probe, tftp_answers
 from appliance.settings import NetworkSettings
 from appliance.system.clock import monotonic

@@ -9,11 +9,12 @@ import sqlite3
 import threading
 
 from appliance.boot.events import Event
-from appliance.daemon.history import History
+from appliance.daemon.history import STRAY, History
 
 _EVERY = 0.5  # seconds between writes
 _WAITING = 50_000  # events kept for a disk that is not ready; more are dropped and counted
 _LISTENER = 10_000
+_STRAYS = 10_000  # changes of the ledger that are tried again
 _log = logging.getLogger("pxe-appliance")
 
 
@@ -23,7 +24,7 @@ class Recorder:
     def __init__(self, history: History) -> None:
         self._history = history
         self._events: list[tuple[str | None, str]] = []
-        self._kept: dict[str, dict[str, str]] = {}
+        self._kept: dict[str, dict[str, str | None]] = {}
         self._listeners: dict[asyncio.Queue[str], str | None] = {}
         self._busy = threading.Lock()
         self.dropped = 0
@@ -51,9 +52,9 @@ class Recorder:
                 listener.get_nowait()
             listener.put_nowait(text)
 
-    def save(self, table: str, machine: str, value: object) -> None:
-        """Keep what is known of a machine: how far it has come, its life, its tokens; plain JSON."""
-        self._kept.setdefault(table, {})[machine] = json.dumps(value)
+    def save(self, table: str, key: str, value: object) -> None:
+        """Keep what is known of a machine, or a stray by its MAC, as plain JSON; None: nothing any more."""
+        self._kept.setdefault(table, {})[key] = None if value is None else json.dumps(value)
 
     def subscribe(self, machine: str | None = None) -> asyncio.Queue[str]:
         """A queue that gets every event from now on, or those of one machine."""
@@ -83,9 +84,12 @@ class Recorder:
             except sqlite3.Error as error:
                 # A full disk costs the past, never the present. What is known of machines is tried again:
                 # that is bounded by the inventory, and a forgotten installation would be installed over.
+                # Strays are bounded by nothing: of a flood, the newest are.
                 self.dropped += len(events)
                 for table, values in kept.items():
-                    self._kept[table] = {**values, **self._kept.get(table, {})}
+                    waiting = {**values, **self._kept.get(table, {})}
+                    over = len(waiting) - _STRAYS if table == STRAY else 0
+                    self._kept[table] = dict(list(waiting.items())[over:]) if over > 0 else waiting
                 self.failure = str(error)
                 _log.warning("cannot write the history, %d events lost: %s", len(events), error)
                 return False

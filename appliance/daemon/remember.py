@@ -1,4 +1,4 @@
-"""Who held what, and who was a stranger, told anew from the events of the past. Pure."""
+"""Who held what, told anew from the events of the past. Pure."""
 
 from __future__ import annotations
 
@@ -15,25 +15,20 @@ from appliance.daemon.leases import Lease, after_event
 from appliance.daemon.served import Served
 from appliance.inventory.model import BootPolicy
 
-_TELLING = frozenset({EventKind.ACK, EventKind.RELEASE, EventKind.DECLINE, EventKind.STRAY})
+_TELLING = frozenset({EventKind.ACK, EventKind.RELEASE, EventKind.DECLINE})
 
 
-def remembered(lines: Iterable[str], served: Served) -> tuple[Map[str, Lease], dict[Mac, datetime]]:
-    """Leases by address and strays by MAC, from kept events (JSON texts, oldest first).
+def remembered(lines: Iterable[str], served: Served) -> Map[str, Lease]:
+    """Leases by address, from kept events (JSON texts, oldest first).
 
     A line that cannot be read is left out: the past is a convenience.
     """
     leases: Map[str, Lease] = Map()
-    strays: dict[Mac, datetime] = {}
     for line in lines:
         event = read_event(line)
-        if event is None:
-            continue
-        leases = after_event(leases, event, served)
-        if event.kind is EventKind.STRAY and event.mac is not None:
-            strays.pop(event.mac, None)
-            strays[event.mac] = event.at
-    return leases, strays
+        if event is not None:
+            leases = after_event(leases, event, served)
+    return leases
 
 
 def once_machines(served: Served) -> tuple[str, ...]:
@@ -48,7 +43,7 @@ def once_machines(served: Served) -> tuple[str, ...]:
 
 
 def read_event(line: str) -> Event | None:
-    """An event that says who holds what or who is a stranger; None for any other line."""
+    """An event that says who holds what; None for any other line."""
     try:
         raw = json.loads(line)
         kind = EventKind(raw["event"])

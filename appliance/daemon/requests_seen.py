@@ -21,6 +21,7 @@ from appliance.settings import NetworkMode
 from appliance.sync.handover import boot_of, machine_url
 
 _FIRST_STAGES = "/assets/ipxe/"
+_LONGEST_WORD = 64
 _RUNGS = {
     RequestKind.SCRIPT: EventKind.SCRIPT,
     RequestKind.GRUB: EventKind.SCRIPT,
@@ -61,12 +62,14 @@ def event_of(record: RequestRecord, served: Served, at: datetime, *, image: str 
         "bytes": str(record.sent) if record.kind is RequestKind.ASSET else "",
         "file": record.path.removeprefix(_FIRST_STAGES) if kind is EventKind.BOOTFILE else "",
         "reason": (record.reason or "")[:256],
+        "code": record.code,
         "group": record.group or "",
         "image": image if kind is EventKind.SCRIPT and not record.to else "",
         "to": record.to if kind is EventKind.SCRIPT else "",
         "again": "yes" if kind is EventKind.SCRIPT and asks_again(record.labels) else "",
         "remedy": way_out(str(machine.name)) if machine and record.to == TO_NOTHING else "",
         "claims": record.machine or "" if record.machine and _name(machine) != record.machine else "",
+        **(_said_of_itself(record.labels) if kind is EventKind.SCRIPT else {}),
     }
     return Event(
         at,
@@ -77,6 +80,14 @@ def event_of(record: RequestRecord, served: Served, at: datetime, *, image: str 
         machine.network if machine else None,
         MappingProxyType({k: v for k, v in said.items() if v}),
     )
+
+
+def _said_of_itself(labels: Mapping[str, str]) -> dict[str, str]:
+    """A machine's UUID, and the switch port that LLDP told its iPXE; a nameless switch by its chassis."""
+    switch = labels.get("switch") or labels.get("chassis", "")
+    said = {"uuid": labels.get("uuid", ""), "switch": switch}
+    said |= {key: labels.get(key, "") for key in ("chassis", "port", "vlan")}
+    return {key: value[:_LONGEST_WORD] for key, value in said.items()}
 
 
 def asks_again(labels: Mapping[str, str]) -> bool:

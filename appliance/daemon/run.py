@@ -5,33 +5,37 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
-import sys
-from dataclasses import replace
 from pathlib import Path
 
 from aiohttp import web
-from immutables import Map
 
 from appliance.addresses import Mac
 from appliance.boot.events import Event, EventKind
-from appliance.boot.ladder import Ladder
-from appliance.boot.policy import Cue, Impossible, Life, way_out
+from appliance.boot.policy import Cue, Impossible, way_out
 from appliance.daemon import signals as s
 from appliance.daemon.activate import Activator
 from appliance.daemon.adopt import adopted_generation, generation_to_serve
 from appliance.daemon.children import Children
 from appliance.daemon.control import control_app, unknown_machine
 from appliance.daemon.desk import Desk
+from appliance.daemon.first_look import look_first
 from appliance.daemon.handoff import Handoff
-from appliance.daemon.history import LADDER, LIFE, TOKENS, History
-from appliance.daemon.premises import allow_many_files, clear_socket, open_to_group, refuse_without_rights
+from appliance.daemon.history import LADDER, LIFE, SEEN, STRAY, TOKENS, History
+from appliance.daemon.known import Now, State
+from appliance.daemon.logs import Logs, start_logging
+from appliance.daemon.lookout import Lookout
+from appliance.daemon.premises import clear_socket, open_to_group, prepare
+from appliance.daemon.prove import Prover
+from appliance.daemon.prove_change import ChangeProver
+from appliance.daemon.prove_door import add_proof
 from appliance.daemon.pulse import Pulse
+from appliance.daemon.question import Rhythm
 from appliance.daemon.recorder import Recorder
 from appliance.daemon.remember import once_machines, remembered
-from appliance.daemon.state import Now, State, step
+from appliance.daemon.state import step
 from appliance.daemon.status import problem
+from appliance.daemon.taken_up import taken_up
 from appliance.dnsmasq.lifecycle import Phase
 from appliance.errors import ApplianceError, ExitCode, NotProven, OperatorError, Refused, SurroundingsError
 from appliance.paths import Paths
@@ -49,42 +53,40 @@ _PROVE_EVERY = 10.0
 _PAST = 20_000  # events that are read at start for who holds what
 _TURN = 100  # signals
 _START_SECONDS = 5.0
+_RHYTHM = Rhythm()
 
 
-def run_daemon(paths: Paths, *, verbose: bool) -> int:
+def run_daemon(paths: Paths, *, verbose: bool, rhythm: Rhythm = _RHYTHM) -> int:
     """Serve until SIGTERM or SIGINT; the exit code.
 
     Raises:
-        Refused: another daemon serves this root already.
+        Refused: another daemon serves this root already, or another DHCP server a network of ours.
         OperatorError: nothing was ever applied and the inventory cannot be used.
     """
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(levelname)s %(message)s"
-        if "JOURNAL_STREAM" in os.environ
-        else "%(asctime)s %(levelname)s %(message)s",
-    )
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
-    allow_many_files()
-    refuse_without_rights()
-    with exclusive_lock(Path(paths.daemon_lock), wait=False, purpose="pxe-appliance serve"):
-        return asyncio.run(Daemon(paths).serve())
+    prepare()
+    with (
+        contextlib.closing(start_logging(paths, verbose=verbose)) as logs,
+        exclusive_lock(Path(paths.daemon_lock), wait=False, purpose="pxe-appliance serve"),
+    ):
+        return asyncio.run(Daemon(paths, rhythm, logs).serve())
 
 
 class Daemon:
     """One running appliance."""
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, rhythm: Rhythm = _RHYTHM, logs: Logs | None = None) -> None:
+        """`rhythm` is that of the questions for other DHCP servers."""
         self.paths = paths
+        self.rhythm = rhythm
         self.state = State()
         self.queue: asyncio.Queue[s.Signal] = asyncio.Queue()
         self.children = Children(paths, self.queue.put_nowait)
         self.history = History(Path(paths.history))
         self.recorder = Recorder(self.history)
-        self.activator = Activator(self.children, self.queue.put_nowait, lambda: self.state)
         self.desk = Desk(paths, lambda: self.state, self.queue, self.recorder, self.children)
         self.web = self.desk.web
+        self.observer = self.desk.observer
+        self.observer.logs = logs
         self.handoff = Handoff(
             paths, self.desk.served, self.web.images, self.desk.take_handoff_problems, self.queue.put_nowait
         )
@@ -94,6 +96,13 @@ class Daemon:
         self.serving = asyncio.Event()
         self.asked_to_stop = asyncio.Event()
         self.pulse = Pulse(self.children, self.queue.put_nowait, lambda: self.state)
+        self.prover = Prover(
+            paths, self.children, self.web, lambda: self.state, self.sync_lock.locked, self.queue.join
+        )
+        change = ChangeProver(self.prover, self.queue.put_nowait, lambda: self.state)
+        self.activator = Activator(self.children, self.queue.put_nowait, lambda: self.state, change.ask)
+        self.lookout = Lookout(paths, self.queue.put_nowait, lambda: self.state, self.children.expect, rhythm)
+        self.desk.watch_problems = lambda: self.lookout.problems
         self.loop: asyncio.AbstractEventLoop | None = None
 
     # ---- the one decider ----
@@ -106,7 +115,9 @@ class Daemon:
             taken += 1
             if taken % _TURN == 0:
                 await asyncio.sleep(0)  # a full queue is taken from without a pause: let others work
-            self.state, commands = step(self.state, signal_seen, Now(now(), monotonic()))
+            before = self.state
+            self.state, commands = step(before, signal_seen, Now(now(), monotonic()))
+            self.observer.saw(before, signal_seen, self.state, commands)
             for command in commands:
                 self.obey(command)
             if isinstance(signal_seen, s.Adopted):
@@ -137,19 +148,22 @@ class Daemon:
                 self.pulse.probe(name)
             case s.Record(event):
                 self.recorder.record(event)
-                if "message" in event.detail and event.kind is EventKind.DNSMASQ:
-                    _log.info("%s", event.detail["message"])
             case s.CloseTokens(machine):
                 self.web.arming.close(machine)
             case _:
                 self._save(command)
 
-    def _save(self, command: s.SaveLadder | s.SaveLife | s.SaveTokens) -> None:
+    def _save(self, command: s.Saving) -> None:
         match command:
             case s.SaveLadder(machine, ladder):
                 self.recorder.save(LADDER, machine, ladder.as_json())
             case s.SaveLife(machine, life):
                 self.recorder.save(LIFE, machine, life.as_json())
+            case s.SaveSighting(machine, sighting):
+                self.recorder.save(SEEN, machine, sighting.as_json())
+            case s.SaveStrays(rows):
+                for mac, row in rows.items():
+                    self.recorder.save(STRAY, mac.text, row.as_json() if row else None)
             case s.SaveTokens(machine, tokens):
                 self.recorder.save(TOKENS, machine, [token.as_json() for token in tokens])
 
@@ -170,6 +184,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self.asked_to_stop.set)
         self.take_up()
+        if not await look_first(self.paths, self.rhythm, self.asked_to_stop):
+            return ExitCode.FINE
         decider = asyncio.create_task(self.decide(), name="decider")
         tasks = [
             asyncio.create_task(coroutine, name=name)
@@ -180,10 +196,12 @@ class Daemon:
                 ("web", self.web.serve()),
                 ("keeper", self._keep_proven()),
                 ("hand-off", self.handoff.follow()),
+                ("observer", self.observer.watch()),
                 ("images", self.web.images.watch(lambda: self.state.served.settings, now)),
             )
         ]
         control = await self._open_control()
+        self.lookout.start()
         try:
             await self._first_generation()
             await self._settled()
@@ -204,9 +222,9 @@ class Daemon:
         if adopted is not None:
             self.children.follow(adopted.served)
             past = await asyncio.to_thread(self.recorder.past, _PAST, None)
-            leases, strays = remembered(past, adopted.served)
+            leases = remembered(past, adopted.served)
             assumed = once_machines(adopted.served) if self.history.lost_installs else ()
-            self.queue.put_nowait(s.Remembered(leases, strays, assumed))
+            self.queue.put_nowait(s.Remembered(leases, assumed))
             self.queue.put_nowait(adopted)
             await self._settled()
             if generations.read_manifest(self.paths, adopted.served.id or 0).pinned:
@@ -243,7 +261,9 @@ class Daemon:
 
     async def _open_control(self) -> web.AppRunner:
         clear_socket(self.paths)
-        runner = web.AppRunner(control_app(self.desk, self), access_log=None, shutdown_timeout=1)
+        app = control_app(self.desk, self)
+        add_proof(app, self.prover)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
         await web.UnixSite(runner, str(self.paths.control)).start()
         open_to_group(self.paths)
@@ -261,6 +281,7 @@ class Daemon:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await self.lookout.stop()
         await control.cleanup()
         clear_socket(self.paths)
         self.queue.put_nowait(s.StopRequested())
@@ -274,17 +295,7 @@ class Daemon:
 
     def take_up(self) -> None:
         """How far machines had come before we were started, and what became of them."""
-        ladders: dict[str, Ladder] = {}
-        lives: dict[str, Life] = {}
-        for machine, raw in self.history.kept(LADDER).items():
-            with contextlib.suppress(ValueError):
-                ladders[machine] = Ladder.from_json(raw)
-        for machine, raw in self.history.kept(LIFE).items():
-            try:
-                lives[machine] = Life.from_json(raw)
-            except ValueError:  # of a later version, or damaged: new, it would be installed over
-                lives[machine] = Life().after(Cue.INSTALLED, now())
-        self.state = replace(self.state, ladders=Map(ladders), lives=Map(lives))
+        self.state = taken_up(self.state, self.history.kept, now())
         self.web.arming.remember(self.history.kept(TOKENS))
 
     # ---- what can be told (control.Actions) ----
@@ -316,6 +327,14 @@ class Daemon:
             raise SurroundingsError(f"{name}: done, but it cannot be kept now", hint=hint)
         return self.desk.life(name).as_json()
 
+    async def test_webhook(self, name: str) -> dict[str, object]:
+        """Deliver a test to a webhook; what its receiver answered."""
+        return await self.observer.hooks.test(name)
+
+    async def note_stray(self, mac: str, note: str | None) -> dict[str, object]:
+        """Have a stray ignored, or counted again."""
+        return await self.desk.note_stray(mac, note)
+
     async def sync(self, request: route.Request) -> dict[str, object]:
         """Carry a change through on the running children."""
         if self.asked_to_stop.is_set():
@@ -336,7 +355,9 @@ class Daemon:
             self.desk.sync_problem = None
             if outcome.number != self.state.served.id or not self.state.served.proven:
                 await self._readopt()
-            if not outcome.plan.empty:
+            if outcome.plan.empty:
+                self.observer.unchanged()
+            else:
                 self._happened(EventKind.SYNC, {"generation": str(outcome.number), "why": request.why})
             told = outcome.as_json()
             return {**told, "evidence": [*outcome.evidence, *await self.handoff.within_sync()]}

@@ -23,6 +23,8 @@ class Served:
     inventory: Inventory
     boot_files: tuple[str, ...] = ()  # names of the first stages that are published
     refused_classes: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
+    first_stages: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))  # by class
+    digests: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # SHA-256 of boot files
     ignition: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
     machines: Mapping[str, Machine] = field(default_factory=lambda: MappingProxyType({}))
     by_mac: Mapping[Mac, Machine] = field(default_factory=lambda: MappingProxyType({}))
@@ -40,6 +42,8 @@ class Served:
         proven: bool = False,
         boot_files: tuple[str, ...] = (),
         refused_classes: Mapping[int, str] = MappingProxyType({}),
+        first_stages: Mapping[int, str] = MappingProxyType({}),
+        digests: Mapping[str, str] = MappingProxyType({}),
         ignition: Mapping[str, bytes] = MappingProxyType({}),
     ) -> Served:
         """Index a generation."""
@@ -51,6 +55,8 @@ class Served:
             inventory=inventory,
             boot_files=boot_files,
             refused_classes=refused_classes,
+            first_stages=first_stages,
+            digests=digests,
             ignition=ignition,
             machines=MappingProxyType({str(m.name): m for m in inventory.machines}),
             by_mac=MappingProxyType(inventory.by_mac()),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from appliance.boot.events import rfc3339
-from appliance.boot.ladder import BootState, Ladder, Verdict
+from appliance import __version__
+from appliance.boot.events import EventKind, rfc3339
+from appliance.boot.ladder import Ladder
 from appliance.boot.policy import Life, way_out
+from appliance.daemon import rogues
+from appliance.daemon.diagnosis import Diagnosis, Outside, up_again, why_down
+from appliance.daemon.known import State
 from appliance.daemon.requests_seen import client_address
-from appliance.daemon.state import State
+from appliance.daemon.sightings import Sighting, doubts
 from appliance.dnsmasq.lifecycle import Phase
 from appliance.inventory.model import Machine
 from appliance.matchbox.handoff import boot_url
@@ -18,6 +22,10 @@ from appliance.matchbox.model import Boot
 from appliance.sync.plan import machine_facts, profile_facts
 
 _NAMED = 20  # held machines that are named as problems
+_BEFORE = timedelta(
+    minutes=2
+)  # of a boot, that are its evidence, too: what was refused, what another NIC asked
+_BOOTS_FOR = timedelta(minutes=30)  # since it was heard last: an installer that loads and says nothing
 _WORST_FIRST = (
     Phase.BACKOFF,
     Phase.HUNG,
@@ -37,15 +45,22 @@ class Process:
     since: datetime
     child_pids: Mapping[str, int]
     problems: tuple[dict[str, str], ...] = ()
+    outside: Outside = Outside()
 
 
 def status_json(state: State, process: Process, now: datetime) -> dict[str, object]:
     """The public shape of `status`."""
-    boards = [ladder_state(state, m, now) for m in state.served.inventory.machines]
+    diagnosis = Diagnosis(state, now, process.outside)
+    boards = [diagnosis.of(m).state.value for m in state.served.inventory.machines]
     matchbox = state.served.settings.matchbox
     return {
         "version": 1,
-        "daemon": {"running": True, "pid": process.pid, "since": rfc3339(process.since)},
+        "daemon": {
+            "running": True,
+            "pid": process.pid,
+            "since": rfc3339(process.since),
+            "version": __version__,
+        },
         "dnsmasq": {
             "state": _dnsmasq_state(state),
             "pid": next((p for n, p in sorted(process.child_pids.items()) if n.startswith("dhcp:")), None),
@@ -85,20 +100,60 @@ def status_json(state: State, process: Process, now: datetime) -> dict[str, obje
             "stuck": boards.count("stuck"),
             "held": sum(_life(state, m).held for m in state.served.inventory.machines),
         },
-        "strays": len(state.strays),
-        "rogue_servers": sorted(state.rogue_servers),
+        "strays": state.strays.counted,
+        "rogue_servers": state.rogue_servers.as_json(),
         "matchbox": {"endpoint": matchbox.endpoint, "reachable": state.endpoint_reachable},
         "problems": [*_problems(state), *process.problems],
     }
 
 
-def machines_json(state: State, now: datetime) -> list[dict[str, object]]:
+def machines_json(state: State, now: datetime, outside: Outside | None = None) -> list[dict[str, object]]:
     """The public shape of `machines`."""
-    return [_machine_row(state, m, now) for m in state.served.inventory.machines]
+    diagnosis = Diagnosis(state, now, outside)
+    return [machine_row(state, m, diagnosis) for m in state.served.inventory.machines]
+
+
+def why_json(
+    state: State,
+    machine: Machine,
+    now: datetime,
+    evidence: Sequence[object],
+    outside: Outside | None = None,
+    nothing: str = "",
+) -> dict[str, object]:
+    """The public shape of `why`.
+
+    Args:
+        state: what is known.
+        machine: the machine in question.
+        now: when it is asked.
+        evidence: its events, oldest first; those of the present boot are shown.
+        outside: what the decider cannot know.
+        nothing: why there is nothing for it to boot.
+    """
+    judged = Diagnosis(state, now, outside).of(machine, asked=True, nothing=nothing)
+    ladder = state.ladders.get(str(machine.name), Ladder())
+    began = ladder.rungs.get(EventKind.DISCOVER)
+    since = rfc3339(began - _BEFORE) if began else ""
+    return {
+        "machine": str(machine.name),
+        "state": judged.state.value,
+        "rung": ladder.rung.value if ladder.rung else None,
+        "expected": judged.expected.value if judged.expected else None,
+        "since": rfc3339(ladder.rung_at) if ladder.rung_at else None,
+        "deadline": rfc3339(judged.deadline) if judged.deadline else None,
+        "verdict": judged.verdict.as_json() if judged.verdict else None,
+        "explain": judged.verdict.id if judged.verdict else None,
+        "evidence": [e for e in evidence if isinstance(e, dict) and str(e.get("at", "")) >= since],
+    }
 
 
 def machine_json(
-    state: State, machine: Machine, now: datetime, boots: Boot | str | None = None
+    state: State,
+    machine: Machine,
+    now: datetime,
+    boots: Boot | str | None = None,
+    outside: Outside | None = None,
 ) -> dict[str, object]:
     """One machine in full: its row, what the inventory says, the times of its last boot's rungs.
 
@@ -108,11 +163,12 @@ def machine_json(
     profile = state.served.inventory.profiles.get(machine.profile or "")
     held = state.leases.get(str(machine.ip))
     return {
-        **_machine_row(state, machine, now),
+        **machine_row(state, machine, Diagnosis(state, now, outside)),
         "inventory": machine_facts(machine),
         "profile_facts": {"name": profile.name, **profile_facts(profile)} if profile else None,
         "boots": _boots_json(boots),
         "life": _life(state, machine).as_json(),
+        "seen": state.sightings.get(str(machine.name), Sighting()).as_json(),
         "lease": held.as_json() if held and held.expires > now else None,
         "origin": str(machine.origin) or None,
         "rungs": {rung.value: rfc3339(at) for rung, at in ladder.rungs.items()},
@@ -128,30 +184,26 @@ def _boots_json(boots: Boot | str | None) -> dict[str, object] | None:
     return None
 
 
-def ladder_state(state: State, machine: Machine, now: datetime) -> str:
-    """`idle`, `booting`, `booted` or `stuck`."""
-    return state.ladders.get(str(machine.name), Ladder()).state(now).value
-
-
 def booting_image(state: State, client: str, now: datetime) -> str:
     """The release that the machine at a peer's address is booting from at this moment; else empty."""
     address = client_address(client)
     machine = state.served.by_ip.get(address) if address else None
     ladder = state.ladders.get(str(machine.name)) if machine else None
-    return ladder.image if ladder is not None and ladder.state(now) is BootState.BOOTING else ""
+    if ladder is None or ladder.finished or ladder.last is None or now - ladder.last > _BOOTS_FOR:
+        return ""
+    return ladder.image
 
 
 def _life(state: State, machine: Machine) -> Life:
     return state.lives.get(str(machine.name), Life())
 
 
-def _machine_row(state: State, machine: Machine, now: datetime) -> dict[str, object]:
+def machine_row(state: State, machine: Machine, diagnosis: Diagnosis) -> dict[str, object]:
+    """One row of `machines`; a diagnosis serves for all rows of one moment."""
     ladder = state.ladders.get(str(machine.name), Ladder())
     profile = state.served.inventory.profiles.get(machine.profile or "")
     life = _life(state, machine)
-    verdict = ladder.judged(now)
-    if life.held and (verdict is None or verdict.id == "overdue"):
-        verdict = Verdict("held", f"held: {life.reason}", way_out(str(machine.name)))
+    judged = diagnosis.of(machine)
     return {
         "name": str(machine.name),
         "macs": [str(m) for m in machine.macs],
@@ -160,12 +212,14 @@ def _machine_row(state: State, machine: Machine, now: datetime) -> dict[str, obj
         "profile": machine.profile,
         "boot": {
             "policy": profile.boot.value if profile else None,
-            "state": ladder.state(now).value,
+            "state": judged.state.value,
         },
         "lifecycle": life.state.value,
         "rung": ladder.rung.value if ladder.rung else None,
         "rung_at": rfc3339(ladder.rung_at) if ladder.rung_at else None,
-        "verdict": verdict.as_json() if verdict else None,
+        "expected": judged.expected.value if judged.expected else None,
+        "deadline": rfc3339(judged.deadline) if judged.deadline else None,
+        "verdict": judged.verdict.as_json() if judged.verdict else None,
         "image": ladder.image or None,
     }
 
@@ -182,18 +236,8 @@ def _problems(state: State) -> list[dict[str, str]]:
     found = []
     for network in state.served.settings.networks.values():
         if not state.usable(network.name):
-            seen = state.interfaces.get(network.name)
-            why = (
-                f"interface {network.interface} does not exist"
-                if seen is None or not seen.present
-                else f"interface {network.interface} is down"
-                if not seen.up
-                else f"interface {network.interface} does not hold {network.address}"
-            )
-            fix = (
-                f"ip addr add {network.address}/{network.subnet.prefixlen} dev {network.interface} && "
-                f"ip link set {network.interface} up"
-            )
+            why = why_down(state, network)
+            fix = up_again(state, network)
             found.append(problem("interface", "error", f"network {network.name} waits: {why}", fix))
     held = [m for m in state.served.inventory.machines if _life(state, m).held]
     for machine in held[:_NAMED]:
@@ -205,6 +249,11 @@ def _problems(state: State) -> list[dict[str, str]]:
             found.append(
                 problem("dnsmasq", "error", f"{name} does not stay up: {said}", "pxe-appliance events")
             )
+    found += rogues.problems(state.rogue_servers, state.served.settings)
+    found += [problem(d.id, "warning", d.message, d.fix) for d in doubts(state.sightings, state.served)]
+    if state.strays.flood is not None:
+        fix = "find the switch port that learns these MACs and shut it; pxe-appliance strays lists them"
+        found.append(problem("stray-flood", "warning", state.strays.flood.words, fix))
     if state.endpoint_reachable is False:
         endpoint = state.served.settings.matchbox.endpoint
         found.append(problem("matchbox", "error", f"{endpoint} does not answer", f"curl -i {endpoint}/"))

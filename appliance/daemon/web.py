@@ -11,13 +11,15 @@ import contextlib
 import logging
 import socket
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import quote
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from appliance.addresses import Mac
 from appliance.boot.events import TO_NOTHING, Event, EventKind
@@ -27,15 +29,19 @@ from appliance.daemon import signals as s
 from appliance.daemon.admission import NO_LEASE
 from appliance.daemon.arming import Arming
 from appliance.daemon.control import Readings, add_readings, errors_as_json
-from appliance.daemon.gate import Gate
+from appliance.daemon.diagnosis import Outside
+from appliance.daemon.gate import Crowd, Gate
 from appliance.daemon.giving import Giving
 from appliance.daemon.images import Images
 from appliance.daemon.keyring import Keyring
 from appliance.daemon.leases import Lease
+from appliance.daemon.page import ANY_PATH, BoardStream, Page, only_for_us
+from appliance.daemon.passes import REASON, Passes
 from appliance.daemon.report import LIMIT, Accepted, Rejected, read_report
 from appliance.daemon.requests_seen import client_address, event_of
 from appliance.daemon.served import Served
 from appliance.daemon.status import problem
+from appliance.inventory.model import Machine
 from appliance.matchbox.assets import AssetRoot
 from appliance.matchbox.request import RequestRecord
 from appliance.matchbox.server import Endpoint, hide_server
@@ -62,6 +68,8 @@ class Owner(Readings, Protocol):
     def served(self) -> Served: ...
     def life(self, machine: str) -> Life: ...
     def ladder(self, machine: str) -> Ladder | None: ...
+    @property
+    def page(self) -> Page: ...
     def lease(self, address: IPv4Address) -> Lease | None: ...
     def strangers(self) -> Container[Mac]: ...
     async def caught_up(self, client: str) -> None: ...
@@ -81,11 +89,14 @@ class _Place:
 class WebSide:
     """Everything that answers HTTP on the PXE VLANs."""
 
-    def __init__(self, paths: Paths, owner: Owner) -> None:
+    def __init__(self, paths: Paths, owner: Owner, measure: Middleware) -> None:
+        """`measure` sees every request."""
         self._paths = paths
         self._owner = owner
+        self._measure = measure
         self._sites: dict[_Place, asyncio.Server] = {}
         self._refused: dict[_Place, str] = {}
+        self._crowd = Crowd()
         self._endpoint: Endpoint | None = None
         self._data: Path | None = None
         self._following: asyncio.Task[None] | None = None
@@ -97,6 +108,7 @@ class WebSide:
         self.images = Images(paths, owner.booting)
         self.arming = Arming(owner.report)
         self.giving = Giving(owner, self.images, self.arming)
+        self.passes = Passes()
 
     @property
     def problems(self) -> list[dict[str, str]]:
@@ -110,18 +122,32 @@ class WebSide:
             ),
             *(problem("matchbox-data", "warning", why, "") for why in data),
             *self._keyring.problems,
+            *self._crowd.problems(),
             *(problem(f.id, f.severity, f.message, f.fix) for f in self.images.findings),
         ]
 
-    async def serve(self) -> None:
-        """Listen where the current generation says, for ever."""
-        app = web.Application(client_max_size=LIMIT, middlewares=[errors_as_json])
+    def application(self) -> web.Application:
+        """Every path that we answer."""
+        app = web.Application(
+            client_max_size=LIMIT, middlewares=[self._measure, only_for_us(self._settings), errors_as_json]
+        )
         app.on_response_prepare.append(hide_server)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_post("/v1/report", self._report)
-        add_readings(app, self._owner, followers=_FOLLOWERS, most_events=1000)
-        app.router.add_route("*", "/{path:.*}", self._matchbox)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        add_readings(app, self._owner, followers=_FOLLOWERS, most_events=1000, to_anybody=True)
+        app.router.add_get("/ui/stream", BoardStream(self._owner.feed, _FOLLOWERS).answer)
+        self._owner.page.add_to(app)
+        app.router.add_route("*", ANY_PATH, self._matchbox)
+        return app
+
+    @property
+    def outside(self) -> Outside:
+        """On which addresses nobody can be answered, for verdicts."""
+        return Outside({place.address: why for place, why in self._refused.items()})
+
+    async def serve(self) -> None:
+        """Listen where the current generation says, for ever."""
+        runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=1)
         await runner.setup()
         try:
             while True:
@@ -169,6 +195,7 @@ class WebSide:
             tell=self.giving.tell,
             vault=self.images.open,
         )
+        self._endpoint.on_begun(self._begun)
         self._data, self._served = data, None
         if self._following is not None:
             self._following.cancel()
@@ -188,7 +215,9 @@ class WebSide:
         for place in wanted - self._sites.keys():
             try:
                 self._sites[place] = await asyncio.get_running_loop().create_server(
-                    partial(Gate, runner.server, self._settings), sock=_socket(place), backlog=_BACKLOG
+                    partial(Gate, runner.server, self._owner.served, self._crowd),
+                    sock=_socket(place),
+                    backlog=_BACKLOG,
                 )
             except OSError as error:
                 if place not in self._refused:
@@ -209,11 +238,26 @@ class WebSide:
         if request.path in _AFTER_DHCP:
             # A machine asks milliseconds after its address was acknowledged: the log has that already.
             await self._owner.caught_up(request.remote or "")
+        machine = self.passes.machine(request.remote or "", request.headers, self._owner.served())
+        if machine is not None:
+            return await self._prove(self._endpoint, request, machine)
         response = await self._endpoint.handle(request)
         if self.arming.unkept:
             # The machine may show its token after a power cut of ours: it is on disk before it leaves.
             self.arming.unkept = False
             await self._owner.kept()
+        return response
+
+    async def _prove(self, endpoint: Endpoint, request: web.Request, machine: Machine) -> web.StreamResponse:
+        """Answer a proof: as to the machine, with the reason of a refusal; it is no event of anybody."""
+        reasons: list[str] = []
+        asked = endpoint.for_another(
+            observer=lambda record: reasons.append(record.reason or ""),
+            resolve=partial(self.giving.as_to, machine),
+        )
+        response = await asked.handle(request)
+        if reasons and reasons[-1] and not response.prepared:
+            response.headers[REASON] = quote(reasons[-1][:300])
         return response
 
     async def _healthz(self, _: web.Request) -> web.Response:
@@ -240,6 +284,13 @@ class WebSide:
         machine = self._owner.served().machines[report.event.machine or ""]
         return self.giving.why_not_report(request.remote or "", machine, token)
 
+    def _begun(self, client: str, path: str, size: int) -> None:
+        """Note that a file begins to be sent, or with no size, that this is over."""
+        address = client_address(client)
+        machine = self._owner.served().by_ip.get(address) if address else None
+        if machine is not None:
+            self._owner.report(s.Loading(str(machine.name), path, size))
+
     def _observe(self, record: RequestRecord) -> None:
         image = self.images.release_of(record.kernel) if record.kernel and record.status == 200 else ""
         event = event_of(record, self._owner.served(), now(), image=image)
@@ -247,6 +298,11 @@ class WebSide:
             return
         if record.to == TO_NOTHING and event.machine and self._owner.life(event.machine).held:
             return  # a held machine asks again every minute: told once
+        if event.kind is EventKind.STRAY and event.mac is None:
+            # Who has no address of ours is known by the MAC behind the one it took.
+            asker = self.giving.asker(record.client)
+            network = asker.network.name if asker.network else None
+            event = replace(event, mac=asker.neighbour, network=network)
         self._owner.report(s.Happened(event))
 
 

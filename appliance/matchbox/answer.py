@@ -11,7 +11,7 @@ from typing import Final
 
 import yaml
 
-from appliance.boot.events import TO_DISK
+from appliance.boot.events import TO_DISK, Refusal
 from appliance.matchbox.butane import translate
 from appliance.matchbox.errors import DataError
 from appliance.matchbox.labels import Query
@@ -68,6 +68,7 @@ class Answer:
     reason: str | None = None
     kernel: str | None = None  # what a boot script names
     to: str = ""  # what it sends the machine to instead
+    code: str = ""  # the reason's name, where it has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +122,8 @@ def answer(
     name = machine.name if machine else None
     override = resolve(BootRequest(kind, client, query.labels, name, signature, boots)) if resolve else None
     match override:
-        case Deny(reason):
-            return Answer(404, NOT_FOUND, machine=name, reason=reason)
+        case Deny(reason, code):
+            return Answer(404, NOT_FOUND, machine=name, reason=reason, code=code)
         case LocalBoot(uefi) if kind in {RequestKind.SCRIPT, RequestKind.CHAIN}:
             return Answer(200, local_boot_script(uefi).encode(), machine=name, to=TO_DISK)
         case Script(text, to, reason):
@@ -131,7 +132,7 @@ def answer(
         return Answer(200, BOOT_SCRIPT.encode())
     chosen = choose(query, world.rack, world.snapshot.index)
     if isinstance(chosen, Nobody):
-        return Answer(404, NOT_FOUND, machine=name, reason=chosen.reason)
+        return Answer(404, NOT_FOUND, machine=name, reason=chosen.reason, code=Refusal.NO_PROFILE)
     group = chosen.file if isinstance(chosen, Group) else None
     if isinstance(override, Instead) and isinstance(chosen, MachineBoot) and chosen.profile is not None:
         chosen = replace(chosen, profile=replace(chosen.profile, boot=override.boot))
@@ -139,7 +140,7 @@ def answer(
         status, body, content_type = 200, *_content(world.snapshot, kind, query, chosen)
         kernel = _kernel(world.snapshot, kind, chosen)
     except _NotThere as error:
-        return Answer(404, NOT_FOUND, machine=name, group=group, reason=error.reason)
+        return Answer(404, NOT_FOUND, machine=name, group=group, reason=error.reason, code=error.code)
     ranged = kind in {RequestKind.GENERIC, RequestKind.CLOUD}
     why = override.reason if isinstance(override, Instead) else ""
     return Answer(status, body, content_type, ranged, name, group, why or None, kernel)
@@ -155,9 +156,10 @@ def _kernel(snapshot: Snapshot, kind: RequestKind, chosen: MachineBoot | Group) 
 class _NotThere(Exception):
     """There is nothing to send, for a reason."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, code: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.code = code
 
 
 def _content(
@@ -170,7 +172,7 @@ def _content(
     match kind:
         case RequestKind.SCRIPT | RequestKind.GRUB:
             if profile.boot is None:
-                raise _NotThere(f"profile {profile.id!r} boots nothing")
+                raise _NotThere(f"profile {profile.id!r} boots nothing", Refusal.NO_PROFILE)
             script = ipxe_script if kind is RequestKind.SCRIPT else grub_script
             return _octets(script(profile.boot)), TEXT
         case RequestKind.IGNITION:
@@ -189,7 +191,8 @@ def _profile(snapshot: Snapshot, chosen: MachineBoot | Group) -> Profile:
         return chosen.profile
     profile = snapshot.profiles.get(chosen.profile)
     if profile is None:
-        raise _NotThere(f"{chosen.file}: its profile {chosen.profile!r} does not exist or cannot be used")
+        said = f"{chosen.file}: its profile {chosen.profile!r} does not exist or cannot be used"
+        raise _NotThere(said, Refusal.NO_PROFILE)
     return profile
 
 

@@ -47,9 +47,10 @@ class AssetDirectory:
 
 @dataclass(frozen=True, slots=True)
 class NoAsset:
-    """Nothing to serve, and why."""
+    """Nothing to serve, and why; `code` is a `Refusal` where the reason is one."""
 
     reason: str
+    code: str = ""
 
 
 # Whoever answers for some of the paths below /assets/ alone, by path and client: a file, a refusal, or None

@@ -11,6 +11,7 @@ import re
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParserPy
 from aiohttp.web_protocol import RequestPayloadError
 
@@ -34,6 +35,11 @@ class Connection(web.RequestHandler):
             access_log=None,  # type: ignore[arg-type]
         )
         self._opening: bytes | None = b""
+
+    def log_exception(self, *args: object, **more: object) -> None:
+        """What is no HTTP is nobody's fault here: a log line each would be anybody's to fill the log with."""
+        if not isinstance(more.get("exc_info"), HttpProcessingError):
+            super().log_exception(*args, **more)
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived; the first method decides who reads the connection."""

@@ -20,8 +20,9 @@ BOOT_SCRIPT: Final = (
 )
 
 
-# Labels of a machine of ours, by the NIC that it booted from; the last two are known to iPXE 2.0 alone (its
-# LLDP settings: TLV type, index, offset, length) and empty elsewhere.
+# Labels of a machine of ours, by the NIC that it booted from; the last four are known to iPXE 2.0 alone (its
+# LLDP settings: prefix, TLV type, index, offset, length) and empty elsewhere: the switch's name and chassis,
+# the port, and the port's untagged VLAN (IEEE 802.1, OUI 00-80-C2, subtype 1).
 _ASKS: Final = {
     "uuid": "${uuid}",
     "mac": "${netX/mac:hexhyp}",
@@ -31,7 +32,9 @@ _ASKS: Final = {
     "arch": "${buildarch:uristring}",
     "platform": "${platform:uristring}",
     "switch": "${netX.lldp/5.0.0.0:uristring}",
+    "chassis": "${netX.lldp/1.0.1.0:hexhyp}",
     "port": "${netX.lldp/2.0.1.0:uristring}",
+    "vlan": "${netX.lldp/0.128.194.1.127.0.4.2:uint16}",
 }
 TRY: Final = "try"  # the label that tells a further try from the next boot
 _TO_DISK: Final = "to-disk"  # a setting by which one script tells another that failing is what it wants

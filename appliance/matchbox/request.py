@@ -80,9 +80,10 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """404, with the reason in the record only."""
+    """404, with the reason in the record only; `code` is a `Refusal` where the reason is one."""
 
     reason: str
+    code: str = ""
 
 
 Resolve = Callable[[BootRequest], LocalBoot | Instead | Script | Deny | None]
@@ -114,6 +115,8 @@ class RequestRecord:
     kernel: str | None = None  # what a boot script names
     to: str = ""  # what it sends the machine to instead
     signature: bool = False
+    code: str = ""  # the reason's name, a `Refusal`, where it has one
 
 
 Observer = Callable[[RequestRecord], None]
+Begun = Callable[[str, str, int], None]  # a peer's address, a path, octets that will be sent

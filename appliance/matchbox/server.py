@@ -38,7 +38,15 @@ from appliance.matchbox.conditional import (
 )
 from appliance.matchbox.labels import Query, parse_query
 from appliance.matchbox.model import MachineBoot
-from appliance.matchbox.request import Observer, RequestKind, RequestRecord, Resolve, SignatureForm, Tell
+from appliance.matchbox.request import (
+    Begun,
+    Observer,
+    RequestKind,
+    RequestRecord,
+    Resolve,
+    SignatureForm,
+    Tell,
+)
 from appliance.matchbox.select import Rack
 from appliance.matchbox.sending import FileResponse
 from appliance.matchbox.signing import Busy, Signatures
@@ -46,6 +54,7 @@ from appliance.matchbox.snapshot import Snapshot
 from appliance.matchbox.target import Target, listing_page, quote_path, read_target, redirect_page
 
 _HTML: Final = "text/html; charset=utf-8"
+_LARGE: Final = 1 << 20  # octets; less is sent before anybody could ask about it
 _LOADERS: Final = ("iPXE/", "GRUB")
 _NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}
 
@@ -62,6 +71,7 @@ class Endpoint:
         tell: Tell | None = None,
         vault: Vault | None = None,
     ) -> None:
+        self._begun: Begun | None = None
         self._roots = tuple(roots)
         self._vault = vault
         self._observer = observer
@@ -69,6 +79,16 @@ class Endpoint:
         self._tell = tell
         self._world = World()
         self._signatures: Signatures | str = "signatures are off: the settings name no keyring"
+
+    def for_another(self, *, observer: Observer, resolve: Resolve) -> Endpoint:
+        """The same content for somebody who is decided about otherwise; a 404 is told as it is."""
+        other = Endpoint(roots=self._roots, observer=observer, resolve=resolve, vault=self._vault)
+        other._world, other._signatures = self._world, self._signatures
+        return other
+
+    def on_begun(self, begun: Begun) -> None:
+        """Have `begun` hear of each large file before it is sent and, with no size, after."""
+        self._begun = begun
 
     def use_snapshot(self, snapshot: Snapshot) -> None:
         """Answer from this data directory from now on."""
@@ -157,6 +177,7 @@ class Endpoint:
                 machine=found.machine,
                 group=found.group,
                 reason=found.reason,
+                code=found.code,
                 kernel=found.kernel,
                 to=found.to,
                 signature=signature,
@@ -193,7 +214,9 @@ class Endpoint:
             case AssetFile():
                 return await self._file(request, target, found)
         assert isinstance(found, NoAsset)
-        self._report(request, RequestKind.ASSET, target.path, 404, len(NOT_FOUND), found.reason)
+        self._report(
+            request, RequestKind.ASSET, target.path, 404, len(NOT_FOUND), found.reason, code=found.code
+        )
         return _text(404, NOT_FOUND)
 
     def _found(self, path: str, client: str) -> AssetFile | AssetDirectory | NoAsset:
@@ -206,12 +229,17 @@ class Endpoint:
         status, headers, pieces = _laid_out(decision, file.size, file.content_type, file.version)
         response = FileResponse(file.stream, status, headers, pieces)
         reason = None
+        tells = self._begun if request.method == "GET" and (response.content_length or 0) >= _LARGE else None
         try:
+            if tells is not None:
+                tells(request.remote or "", _printable(target.path), response.content_length or 0)
             await response.prepare(request)
             if response.stalled:
                 reason = "the client stalled or went away"
         finally:
             file.stream.close()
+            if tells is not None:
+                tells(request.remote or "", _printable(target.path), 0)
             self._report(
                 request, RequestKind.ASSET, target.path, status, response.sent, reason, response.complete
             )
@@ -251,6 +279,7 @@ class Endpoint:
         sent: int = 0,
         reason: str | None = None,
         complete: bool = True,
+        code: str = "",
     ) -> None:
         self._observer(
             RequestRecord(
@@ -262,6 +291,7 @@ class Endpoint:
                 sent=sent,
                 complete=complete,
                 reason=reason,
+                code=code,
             )
         )
 

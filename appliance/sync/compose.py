@@ -116,6 +116,7 @@ def _tftp(given: Ingredients) -> RenderedFile:
 def _boot_files(selection: Selection) -> bytes:
     facts = {
         "files": {c.file: {"sha256": c.sha256, "release": c.release} for c in selection.binaries},
+        "classes": {str(arch): file for arch, file in selection.boot_files.items()},
         "refused": {str(arch): f"{m.reason}; {m.remedy}" for arch, m in sorted(selection.missing.items())},
     }
     return (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode()

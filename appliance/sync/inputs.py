@@ -35,6 +35,7 @@ from appliance.sync.remembered import Remembered
 from appliance.sync.validate import finish_all, judge_finals
 from appliance.system.command import environment
 from appliance.system.files import read_regular
+from appliance.webhook_secret import LONGEST_FILE, SecretError, read_secret
 
 EXTRA_LIMIT: Final = 2**20
 IGNITION_LIMIT: Final = 8 * 2**20
@@ -77,7 +78,7 @@ def examine(paths: Paths) -> tuple[list[Problem], list[Problem], Counts]:
         message = "is not checked: dnsmasq is not installed here"
         warnings.append(Problem(str(paths.dnsmasq_extra), 0, "", message, "apt install dnsmasq-base"))
     if loaded.settings is not None:
-        judges = _matchbox, _keyring, _push
+        judges = _matchbox, _keyring, _push, _webhooks
         for hazards, doubts in (judge(paths, loaded.settings) for judge in judges):
             problems += hazards
             warnings += doubts
@@ -215,6 +216,28 @@ def _push(paths: Paths, settings: Settings) -> tuple[list[Problem], list[Problem
                 message = "can be read by every user of this host, and is a secret key"
                 doubts.append(Problem(str(file), 0, "", message, "chown root:pxe-appliance, chmod 640"))
     return problems, doubts
+
+
+def _webhooks(paths: Paths, settings: Settings) -> tuple[list[Problem], list[Problem]]:
+    """What would keep deliveries from being signed; boots do not need them."""
+    doubts = []
+    for name, hook in settings.webhooks.items():
+        file = Path(paths.in_secrets(hook.secret))
+        make = f"openssl rand -hex 32 > {file}"
+        try:
+            read_secret(read_regular(file, LONGEST_FILE))
+        except FileNotFoundError:
+            message = f"does not exist, and webhook {name} signs with it"
+            doubts.append(Problem(str(file), 0, "", message, make))
+        except SecretError as error:
+            doubts.append(Problem(str(file), 0, "", f"is no secret: {error}", make))
+        except (OSError, ValueError) as error:
+            doubts.append(_unreadable(file, error))
+        else:
+            if open_to_all(file):
+                message = "can be read by every user of this host, and is a secret"
+                doubts.append(Problem(str(file), 0, "", message, "chown root:pxe-appliance, chmod 640"))
+    return [], doubts
 
 
 def _placed(directory: Path, problem: Problem) -> Problem:

@@ -19,10 +19,13 @@ from appliance.inventory.model import Bond, Inventory, KernelRef, Layer3, Machin
 from appliance.settings import (
     HttpSettings,
     ImageSettings,
+    LogSettings,
     MatchboxSettings,
     NetworkMode,
     NetworkSettings,
+    OtherServers,
     Settings,
+    WebhookSettings,
 )
 from appliance.tree import Activation, Tree
 
@@ -214,12 +217,21 @@ def _settings(settings: Settings) -> dict[str, Facts]:
     tables = {
         "http": _set(settings.http, HttpSettings()),
         "matchbox": _set(settings.matchbox, MatchboxSettings()),
+        "log": _set(settings.log, LogSettings()),
     }
+    tables |= {f"webhook.{name}": _hook(hook) for name, hook in settings.webhooks.items()}
     tables |= {f"images.{name}": _set(image, ImageSettings()) for name, image in settings.images.items()}
     return {name: facts for name, facts in tables.items() if facts}
 
 
-def _set(table: HttpSettings | MatchboxSettings | ImageSettings, default: object) -> Facts:
+def _hook(hook: WebhookSettings) -> Facts:
+    """What a plan says of a webhook: that its URL is another one, and not what it is."""
+    url = hashlib.sha256(hook.url.encode()).hexdigest()
+    facts: Facts = {"url": hook.place, "url_sha256": url, "secret": hook.secret, "events": [*hook.events]}
+    return {**facts, "ca": hook.ca} if hook.ca else facts
+
+
+def _set(table: HttpSettings | MatchboxSettings | ImageSettings | LogSettings, default: object) -> Facts:
     found = ((f.name, getattr(table, f.name), getattr(default, f.name)) for f in fields(table))
     return {n: list(v) if isinstance(v, tuple) else v for n, v, usual in found if v != usual}
 
@@ -242,6 +254,7 @@ def network_facts(network: NetworkSettings) -> Facts:
             f"{r.subnet} via {r.router}" + (f", VLAN {r.vlan}" if r.vlan else "") for r in network.relayed
         ],
         **({"vlan": network.vlan} if network.vlan else {}),
+        **({"other_servers": "tell"} if network.other_servers is OtherServers.TELL else {}),
     }
 
 

@@ -18,6 +18,7 @@ from appliance.errors import ApplianceError, NotProven, OperatorError, Problem, 
 from appliance.images.seals import Seals
 from appliance.images.store import Store
 from appliance.inventory.load import ignition_files, load_inventory, load_settings
+from appliance.inventory.model import Inventory
 from appliance.matchbox.snapshot import default_group_hazard, install_hazards
 from appliance.matchbox.store import DataDirectory
 from appliance.paths import Paths
@@ -80,17 +81,18 @@ class Outcome:
         }
 
 
-def desire(paths: Paths, remembered: Remembered | None = None) -> Desired:
+def desire(paths: Paths, remembered: Remembered | None = None, inventory: Inventory | None = None) -> Desired:
     """Read settings, inventory and everything they name; what a generation should be.
 
-    `remembered` learns which documents were found good.
+    `remembered` learns which documents were found good. `inventory` stands for what is in inventory.d/.
 
     Raises:
         OperatorError: with every problem found.
         SurroundingsError: the boot files that are needed are not on this host.
     """
     settings = load_settings(paths)
-    inventory = load_inventory(Path(paths.inventory), settings, ignition_files(Path(paths.ignition)))
+    if inventory is None:
+        inventory = load_inventory(Path(paths.inventory), settings, ignition_files(Path(paths.ignition)))
     named = sorted({p.ignition for p in inventory.profiles.values() if p.ignition})
     files = _contents([Path(paths.ignition / name) for name in named], IGNITION_LIMIT)
     remembered = remembered or Remembered(paths)
@@ -157,13 +159,21 @@ def observe(paths: Paths) -> tuple[int | None, Desired | None, str]:
     return number, intact[1] if intact else None, f"{damage}; it is written anew"
 
 
-def plan(paths: Paths, request: Request, remembered: Remembered | None = None) -> Plan:
-    """What a sync (or a rollback, when the request names a generation) would change. Changes nothing."""
+def plan(
+    paths: Paths,
+    request: Request,
+    remembered: Remembered | None = None,
+    inventory: Inventory | None = None,
+) -> Plan:
+    """What a sync (or a rollback, when the request names a generation) would change. Changes nothing.
+
+    `inventory` stands for what is in inventory.d/.
+    """
     base, before, note = observe(paths)
     after = (
         generations.load_generation(paths, request.to)
         if request.to is not None
-        else desire(paths, remembered)
+        else desire(paths, remembered, inventory)
     )
     if note:
         after = replace(after, notes=(*after.notes, note))

@@ -23,7 +23,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield from (f"note: {note}" for note in plan.desired.notes)
         yield from _missing_lines(plan)
         return
-    lines = [line for change in plan.changes for line in _change_lines(change)]
+    lines = [line for change in plan.changes for line in change_lines(change)]
     yield from lines[:_LIMIT]
     if len(lines) > _LIMIT:
         yield f"… and {len(lines) - _LIMIT} lines more (-o json prints everything)"
@@ -46,7 +46,8 @@ def _missing_lines(plan: Plan) -> Iterator[str]:
         yield f"    {missing.remedy}"
 
 
-def _change_lines(change: Change) -> Iterator[str]:
+def change_lines(change: Change) -> Iterator[str]:
+    """One change: a head line, and below it a line for each fact that differs."""
     head = f"{_SIGNS[change.action]} {change.kind} {change.name}"
     match change.action:
         case Action.CHANGE:

@@ -17,3 +17,8 @@ def now() -> datetime:
 def monotonic() -> float:
     """Seconds since an arbitrary start; never steps back."""
     return time.monotonic()
+
+
+def since_boot() -> float:
+    """Seconds since the host was started, those in which it was suspended among them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
