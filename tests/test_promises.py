@@ -40,7 +40,7 @@ def every_command() -> list[str]:
 
 def test_the_readme_and_the_help_list_the_same_commands() -> None:
     documented = set(
-        re.findall(r"`([a-z]+(?: [a-z]+)?)(?: [A-Z]+| -[^`]*)?`", README[README.index("What you ask") :])
+        re.findall(r"`([a-z]+(?: [a-z-]+)?)(?: [A-Z]+| -[^`]*)?`", README[README.index("What you ask") :])
     )
     listed = set(every_command())
     assert {"check", "plan", "sync", "serve", "status", "machine show", "lab run"} <= listed
@@ -100,7 +100,9 @@ def test_the_wheel_carries_what_is_read_at_run_time(tmp_path: Path) -> None:
         "import sys; sys.path.insert(0, sys.argv[1]); sys.path = [p for p in sys.path if p != sys.argv[2]];"
         "import appliance.system.shipped as s; assert sys.argv[1] in s.__file__, s.__file__;"
         "assert len(s.shipped_templates()) >= 5; assert 'undionly' in s.shipped_manifest();"
-        "assert (s.shipped('systemd') / 'pxe-appliance.service').is_file()"
+        "assert (s.shipped('systemd') / 'pxe-appliance.service').is_file();"
+        "assert 'ipxe-silent' in s.explained_ids();"
+        "assert {'index.html', 'app.js', 'style.css'} <= s.shipped_page().keys()"
     )
     subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "site"), str(ROOT)],

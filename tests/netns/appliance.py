@@ -20,7 +20,8 @@ SETTINGS = """
 [network.pxe]
 interface = "pxe0"
 subnet = "172.0.1.0/24"
-"""
+other_servers = "tell"
+"""  # told to serve beside others it does not look for them first, for four seconds
 INVENTORY = """
 [profile.lab]
 kernel = "/assets/lab/vmlinuz"

@@ -71,7 +71,7 @@ def test_the_endpoint_hands_over_and_takes_reports(
 def test_nothing_can_be_written_over_tcp(appliance: Appliance, segment: Segment, client: Client) -> None:
     link = segment.links[0]
     before = appliance.status()["generation"]["id"]
-    for path in ("/v1/sync", "/v1/machines/node1/reinstall"):
+    for path in ("/v1/sync", "/v1/prove", "/v1/machines/node1/reinstall"):
         code = run("ip", "netns", "exec", link.clients, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}",
                    "-d", "{}", f"http://172.0.1.1:8080{path}")  # fmt: skip
         assert code in {"404", "405"}

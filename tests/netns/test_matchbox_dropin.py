@@ -23,6 +23,8 @@ from tests.netns.wire import inside, wait_until
 pytestmark = pytest.mark.netns
 
 ADDRESS, PORT = "172.0.1.1", 8080
+# Matchbox has nothing there; the appliance around the endpoint has.
+OURS = frozenset({"/metrics"})
 # A machine of our own beside the operator's groups, which say nothing about it.
 INVENTORY = '[machine.other]\nmac = "52:54:00:99:00:01"\nip = "172.0.1.21"\n'
 
@@ -66,12 +68,16 @@ def test_recorded_cases_over_the_wire(appliance: Appliance, datasets: Path) -> N
     for name in names:
         if name != "edge":
             drop(appliance, datasets / name)  # while it serves
-        cases = [case for case in CASES if (case["dataset"], case["server_mode"]) == (name, "normal")]
+        cases = [
+            case
+            for case in CASES
+            if (case["dataset"], case["server_mode"]) == (name, "normal") and case["target"] not in OURS
+        ]
         asked_for += len(cases)
         first = next(case for case in cases if case["target"].startswith("/ipxe"))
         _await(appliance.namespace, first)
         assert wrong(appliance.namespace, cases) == []
-    assert asked_for == 260
+    assert asked_for == 260 - len(OURS)
     reasons = [event["detail"].get("reason", "") for event in appliance.events("http-error")]
     for deviation in set(DEVIATIONS.values()):
         assert any(deviation.reason in reason for reason in reasons), f"nothing said: {deviation.what}"

@@ -16,12 +16,15 @@ from tests.fakes import releases
 from tests.fakes.mirror import mirror
 from tests.fakes.signing import Signer
 from tests.netns.appliance import Appliance
-from tests.netns.conftest import Segment
+from tests.netns.conftest import ClientMaker, Segment
+from tests.netns.test_adopt import discover
+from tests.netns.test_prove import kernel
+from tests.netns.wire import wait_until
 
 pytestmark = pytest.mark.netns
 README = (Path(__file__).parents[2] / "README.md").read_text()
 _BLOCK = re.compile(
-    r"<!-- (?P<kind>session|file|edit|given|mirror)(?:: (?P<what>[^\n]*?))? -->"
+    r"<!-- (?P<kind>session|file|edit|given|mirror|asks)(?:: (?P<what>[^\n]*?))? -->"
     r"(?:\n```\w+\n(?P<body>.*?)```)?",
     re.DOTALL,
 )
@@ -54,6 +57,7 @@ def plain(text: str, root: Path) -> list[str]:
     text = text.replace(str(root), "")
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
     text = re.sub(r"pid \d+", "pid N", text)
+    text = re.sub(r"\d+\.\d ms", "N ms", text)
     text = re.sub(r"\d+\.\d MB +[0-9A-F]{16} +\d{4}-\d\d-\d\d \d\d:\d\d", "SIZE SIGNER TIME", text)
     return [re.sub(r"\s+", " ", line).strip() for line in text.splitlines()]
 
@@ -86,8 +90,14 @@ def project_on_loopback(appliance: Appliance, folder: Path) -> Iterator[None]:
         yield
 
 
-def test_every_command_of_the_readme_says_what_is_written(segment: Segment, open_tmp: Path) -> None:
-    segment.wire("eno4", "172.0.1.1", "172.0.1.200")
+def await_stray(appliance: Appliance, mac: str) -> None:
+    wait_until(lambda: mac in appliance.run("strays").stdout, f"{mac} on the ledger")
+
+
+def test_every_command_of_the_readme_says_what_is_written(
+    segment: Segment, open_tmp: Path, client_on: ClientMaker
+) -> None:
+    client = client_on(segment.wire("eno4", "172.0.1.1", "172.0.1.200"))
     appliance = Appliance(open_tmp / "root", segment.server)
     rack = appliance.root / "etc/pxe-appliance/inventory.d/rack1.toml"
     ran = 0
@@ -101,7 +111,10 @@ def test_every_command_of_the_readme_says_what_is_written(segment: Segment, open
             elif step.kind == "given":
                 place = appliance.root / step.what.lstrip("/")
                 place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(b"as an operator has it")
+                place.write_bytes(kernel() if place.name == "vmlinuz" else b"\x1f\x8b" + bytes(500))
+            elif step.kind == "asks":
+                assert client.ask(discover(step.what), seconds=0.5) is None
+                await_stray(appliance, step.what)
             elif step.kind == "edit":
                 old, new = step.what.split(" -> ")
                 assert old in rack.read_text()

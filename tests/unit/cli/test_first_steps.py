@@ -55,7 +55,7 @@ def test_the_example_works_as_it_stands(
 def test_every_setting_that_is_commented_out_is_a_real_one(paths: Paths) -> None:
     init(paths, "eth0", "172.0.1.0/24")
     settings = Path(paths.settings)
-    settings.write_text(re.sub(r"(?m)^# (?=[a-z\[]+ *=|\[images)", "", settings.read_text()))
+    settings.write_text(re.sub(r"(?m)^# (?=[a-z\[]+ *=|\[(?:images|log|webhook))", "", settings.read_text()))
     Path(paths.keys).mkdir(exist_ok=True)
     (Path(paths.keys) / "signing.pgp").write_bytes(export("ed25519").secret)
     assert check(paths) == ExitCode.FINE

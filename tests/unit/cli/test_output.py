@@ -54,7 +54,7 @@ STATUS = {
     "networks": [{"name": "pxe", "interface": "eno4", "subnet": "172.0.1.0/24", "mode": "dhcp", "up": True}],
     "machines": {"known": 1, "booting": 0, "booted": 0, "stuck": 1},
     "strays": 1,
-    "rogue_servers": [EVIL],
+    "rogue_servers": [{"ip": EVIL, "mac": EVIL, "network": EVIL, "how": EVIL, "boot_file": EVIL}],
     "matchbox": {"endpoint": "builtin", "reachable": True},
     "problems": [{"id": "dnsmasq", "severity": "error", "message": EVIL, "fix": EVIL}],
 }

@@ -61,6 +61,9 @@ def test_everything_that_serving_needs_is_there(site: Site) -> None:
     assert str(served.by_mac[Mac.parse("52:54:00:aa:00:12")].name) == "node2"
     assert {"undionly.kpxe", "snponly.efi"} <= set(served.boot_files)
     assert "arm64" not in served.refused_classes[6]
+    assert (served.first_stages[0], served.first_stages[16]) == ("undionly.kpxe", "ipxe.efi")
+    assert set(served.digests) == set(served.boot_files)
+    assert all(len(digest) == 64 for digest in served.digests.values())
     assert json.loads(served.ignition["lab.ign"])["ignition"]["version"]
 
 
@@ -72,6 +75,14 @@ def test_boot_files_that_make_no_sense_are_said(site: Site, content: bytes) -> N
     forge(site, 1, "boot.json", content)
     with pytest.raises(SurroundingsError, match=r"cannot understand boot\.json of generation 1"):
         adopted_generation(site.paths)
+
+
+def test_a_generation_of_an_earlier_version_names_no_classes(site: Site) -> None:
+    change(site, RACK, proven=True)
+    forge(site, 1, "boot.json", b'{"files":{"ipxe.efi":{"sha256":"ab","release":null}},"refused":{}}')
+    adopted = adopted_generation(site.paths)
+    assert adopted is not None
+    assert (adopted.served.boot_files, dict(adopted.served.first_stages)) == (("ipxe.efi",), {})
 
 
 def test_damage_is_noticed(site: Site) -> None:

@@ -164,7 +164,10 @@ def test_who_has_the_address_alone_is_refused_when_it_boots_and_gets_no_token_wh
         (dict(room.leases), "52:54:00:aa:00:02", "which is node2's"),
     ):
         room.leases, room.neighbours[IP1] = leases, neighbour
-        assert why in reason(room.ask(R.SCRIPT))
+        refused = room.ask(R.SCRIPT)
+        assert why in reason(refused)
+        assert isinstance(refused, Deny)
+        assert refused.code == "not-itself"
         looked = room.ask(R.SCRIPT, boots=False)
         assert isinstance(looked, Instead)
         assert "token" not in " ".join(looked.boot.args)
@@ -182,7 +185,10 @@ def test_a_boot_belongs_to_the_neighbour_that_asked_first(room: Rack) -> None:
 
 def test_a_boot_that_began_long_ago_gets_no_token(room: Rack) -> None:
     room.at += timedelta(minutes=31)
-    assert "began to boot more than 30 minutes ago" in reason(room.ask(R.SCRIPT))
+    refused = room.ask(R.SCRIPT)
+    assert "began to boot more than 30 minutes ago" in reason(refused)
+    assert isinstance(refused, Deny)
+    assert not refused.code, "it is the machine"
     room.boot()
     assert room.token()
 

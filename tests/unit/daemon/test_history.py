@@ -12,7 +12,7 @@ import pytest
 from appliance.boot.events import rfc3339
 from appliance.boot.policy import Life, LifeState
 from appliance.daemon import history as room
-from appliance.daemon.history import LADDER, LIFE, TOKENS, History
+from appliance.daemon.history import LADDER, LIFE, STRAY, TOKENS, History
 from tests.fakes.full_disk import filled, read_only, small_disk
 from tests.unit.daemon.rooms import AT
 
@@ -51,6 +51,14 @@ def test_what_is_newer_takes_the_place_of_what_was_known_of_that_machine_alone(t
     history.append((), {LADDER: {"node1": "2"}, LIFE: {"node2": "5"}})
     assert history.kept(LADDER) == {"node1": 2}
     assert history.kept(LIFE) == {"node1": 3, "node2": 5}
+    history.close()
+
+
+def test_strays_are_kept_by_their_mac_and_forgotten(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.db")
+    history.append((), {STRAY: {"02:00:00:00:00:01": "1", "02:00:00:00:00:02": "2"}})
+    history.append((), {STRAY: {"02:00:00:00:00:01": None, "02:00:00:00:00:03": None}})
+    assert history.kept(STRAY) == {"02:00:00:00:00:02": 2}
     history.close()
 
 

@@ -13,7 +13,7 @@ import pytest
 from appliance.boot.events import EventKind
 from appliance.boot.ladder import Ladder, climb
 from appliance.daemon import recorder as room
-from appliance.daemon.history import LADDER, LIFE, History
+from appliance.daemon.history import LADDER, LIFE, STRAY, History
 from appliance.daemon.recorder import Recorder
 from tests.fakes.full_disk import filled, small_disk
 from tests.netns.wire import wait_until
@@ -113,6 +113,27 @@ def test_a_full_disk_costs_the_past_and_not_what_is_known_of_machines(
         assert Ladder.from_json(kept.kept(LADDER)["node1"]).rung is ACK
         assert kept.kept(LIFE) == {"node1": {"state": "installed"}, "node2": {"state": "reinstall"}}
         kept.close()
+
+
+def test_a_full_disk_and_a_flood_of_strays_cost_bounded_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "_STRAYS", 100)
+    with small_disk(tmp_path / "disk") as disk:
+        history = History(disk / "history.db")
+        recorder = Recorder(history)
+        with filled(disk):
+            for number in range(1000):
+                for text in ("x" * 1000, "y"):
+                    recorder.save(STRAY, f"{number}{text[0]}", {"text": text})
+                if number % 100 == 50:
+                    assert not recorder.flush()
+            assert not recorder.flush()
+        recorder.save(STRAY, "999y", None)
+        assert recorder.flush()
+        kept = history.kept(STRAY)
+        assert set(kept) == {f"{n}{t}" for n in range(950, 1000) for t in "xy"} - {"999y"}
+        history.close()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from appliance.boot.events import EventKind
+from appliance.boot.events import EventKind, Refusal
 from appliance.daemon.requests_seen import client_address, event_of, machine_of
 from appliance.daemon.served import Served
 from appliance.inventory.model import Machine
@@ -189,3 +189,19 @@ def test_what_is_told_of_a_hostile_request_is_bounded() -> None:
     assert event is not None
     assert event.machine is None
     assert sum(map(len, event.detail.values())) < 600
+
+
+def test_the_name_of_a_refusal_stands_beside_its_sentence() -> None:
+    """Verdicts go by the name: a sentence may be worded anew."""
+    refused = RequestRecord(
+        RequestKind.SCRIPT,
+        "172.0.1.21",
+        "GET",
+        "/ipxe",
+        404,
+        reason="no group matches",
+        code=Refusal.NO_PROFILE,
+    )
+    found = event_of(refused, served(), AT)
+    assert found is not None
+    assert (found.kind, found.detail["code"]) == (EventKind.HTTP_ERROR, "no-profile")

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from ipaddress import IPv4Address
 
 import pytest
 from immutables import Map
 
+from appliance import __version__
 from appliance.boot.events import EventKind
 from appliance.boot.ladder import Ladder, climb
 from appliance.boot.policy import Cue, Life
+from appliance.daemon import ledger
+from appliance.daemon.known import State
 from appliance.daemon.leases import Lease
-from appliance.daemon.state import State
+from appliance.daemon.ledger import Stray
+from appliance.daemon.rogues import Rogue, Rogues
 from appliance.daemon.status import Process, machine_json, machines_json, status_json
 from appliance.dnsmasq.lifecycle import Child, Phase
 from appliance.settings import MatchboxSettings
@@ -24,6 +29,7 @@ K = EventKind
 P = Phase
 CHILDREN = ("dhcp:lab", "dhcp:pxe", "tftp")
 UP = {n.name: InterfaceState(n.interface, True, True, "", 1500, (f"{n.address}/24",)) for n in (PXE, LAB)}
+THIEF = Rogue("pxe", IPv4Address("172.0.1.66"), AT, AT, "probe", MAC, IPv4Address("172.0.1.150"))
 PROCESS = Process(4711, AT, {"dhcp:pxe": 4712, "tftp": 4713}, ())
 
 
@@ -66,20 +72,51 @@ def problems(**changed: object) -> list[tuple[str, str, str]]:
 def test_status() -> None:
     ladders = Map({"node1": climbed(K.DISCOVER), "node2": climbed(K.DONE, stage="done")})
     found = status_json(
-        state(ladders=ladders, strays={MAC: AT}, rogue_servers={"192.0.2.9": AT, "10.0.0.1": AT}), PROCESS, AT
+        state(
+            ladders=ladders,
+            strays=ledger.restored({str(MAC): Stray(MAC, "pxe", AT, AT).as_json()}),
+            rogue_servers=Rogues({("pxe", THIEF.address): THIEF}),
+        ),
+        PROCESS,
+        AT,
     )
     children = found["dnsmasq"].pop("children")  # type: ignore[attr-defined]
     networks = found.pop("networks")
     assert found == {
         "version": 1,
-        "daemon": {"running": True, "pid": 4711, "since": "2025-01-31T04:05:06.789Z"},
+        "daemon": {
+            "running": True,
+            "pid": 4711,
+            "since": "2025-01-31T04:05:06.789Z",
+            "version": __version__,
+        },
         "dnsmasq": {"state": "serving", "pid": 4712, "restarts": 0},
         "generation": {"id": 3, "at": "2025-01-31T04:00:00.000Z", "proven": True},
         "machines": {"known": 3, "booting": 1, "booted": 1, "stuck": 0, "held": 0},
         "strays": 1,
-        "rogue_servers": ["10.0.0.1", "192.0.2.9"],
+        "rogue_servers": [
+            {
+                "ip": "172.0.1.66",
+                "mac": "52:54:00:aa:00:01",
+                "network": "pxe",
+                "first": "2025-01-31T04:05:06.789Z",
+                "last": "2025-01-31T04:05:06.789Z",
+                "how": "probe",
+                "offered": "172.0.1.150",
+                "boot_file": None,
+            }
+        ],
         "matchbox": {"endpoint": "builtin", "reachable": True},
-        "problems": [],
+        "problems": [
+            {
+                "id": "rogue-server",
+                "severity": "error",
+                "message": "another DHCP server answers on pxe (pxe0): 172.0.1.66, MAC 52:54:00:aa:00:01; "
+                "it offers 172.0.1.150",
+                "fix": "find the switch port of 52:54:00:aa:00:01 (show mac address-table address "
+                "5254.00aa.0001), stop that server; DHCP snooping on the switches keeps others away",
+            }
+        ],
     }
     assert isinstance(networks, list)
     assert networks[0] == {
@@ -125,23 +162,31 @@ def test_without_a_usable_interface_it_waits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "why"),
+    ("seen", "why", "fix"),
     [
-        (None, "interface pxe0 does not exist"),
-        (InterfaceState("pxe0", False), "interface pxe0 does not exist"),
-        (InterfaceState("pxe0", True, False, "", 1500, ("172.0.1.1/24",)), "interface pxe0 is down"),
-        (InterfaceState("pxe0", True, True, "", 1500, ()), "interface pxe0 does not hold 172.0.1.1"),
+        (None, "interface pxe0 does not exist", "ip link show; name"),
+        (InterfaceState("pxe0", False), "interface pxe0 does not exist", "ip link show; name"),
+        (
+            InterfaceState("pxe0", True, False, "", 1500, ("172.0.1.1/24",)),
+            "interface pxe0 is down",
+            "ip link set pxe0 up",
+        ),
+        (
+            InterfaceState("pxe0", True, True, "", 1500, ()),
+            "interface pxe0 does not hold 172.0.1.1",
+            "ip addr add 172.0.1.1/24 dev pxe0 && ip link set pxe0 up",
+        ),
     ],
 )
 def test_an_interface_that_cannot_be_used_is_a_problem_with_its_cure(
-    seen: InterfaceState | None, why: str
+    seen: InterfaceState | None, why: str, fix: str
 ) -> None:
     interfaces = {"lab": UP["lab"]} | ({"pxe": seen} if seen else {})
     (one,) = problems(interfaces=interfaces)
     assert one == ("interface", "error", f"network pxe waits: {why}")
     found = status_json(state(interfaces=interfaces), PROCESS, AT)["problems"]
     assert isinstance(found, list)
-    assert "ip addr add 172.0.1.1/24 dev pxe0" in found[0]["fix"]
+    assert found[0]["fix"].startswith(fix)
 
 
 def test_a_child_that_does_not_stay_up_is_a_problem_in_its_own_words() -> None:
@@ -171,6 +216,8 @@ def test_machines() -> None:
         "lifecycle": "new",
         "rung": "offer",
         "rung_at": "2025-01-31T04:05:06.789Z",
+        "expected": "request",
+        "deadline": "2025-01-31T04:05:51.789Z",
         "verdict": None,
         "image": None,
     }

@@ -18,6 +18,7 @@ from appliance.settings import (
     NetworkMode,
     NetworkSettings,
     Origin,
+    OtherServers,
     Push,
     Relayed,
     Settings,
@@ -93,6 +94,16 @@ def test_the_least_that_works() -> None:
         {"pxe": NetworkSettings("pxe", "eth0", IPv4Network("172.0.1.0/24"), IPv4Address("172.0.1.1"))},
         images=settings.images,
     )
+
+
+def test_another_server_is_a_reason_not_to_start_unless_told() -> None:
+    settings = parse_settings(_ONE + 'other_servers = "tell"\n', "a.toml")
+    assert settings.networks["pxe"].other_servers is OtherServers.TELL
+    assert ("network.pxe.other_servers", "tell", Origin("a.toml", 4)) in describe_settings(settings)
+    assert parse_settings(_ONE, "a.toml").networks["pxe"].other_servers is OtherServers.REFUSE
+    (problem,) = _problems(_ONE + 'other_servers = "ignore"\n')
+    assert problem.startswith("a.toml:4: network.pxe.other_servers: 'ignore' is not")
+    assert "refuse, tell" in problem
 
 
 def test_a_keyring_is_for_our_own_endpoint() -> None:

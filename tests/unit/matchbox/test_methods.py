@@ -57,3 +57,18 @@ def test_what_is_no_method_is_refused(served: Served, method: bytes) -> None:
     before = len(served.records)
     assert read_reply(exchanged(served, method + REST)).status == 400
     assert len(served.records) == before
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        b"GET /\x00 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        b"GET / HTTP/9\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_fills_no_log(
+    served: Served, request_line: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert read_reply(exchanged(served, request_line)).status == 400
+    assert not [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]

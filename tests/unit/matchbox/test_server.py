@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from appliance.addresses import Mac
+from appliance.boot.events import Refusal
 from appliance.matchbox.assets import AssetRoot
 from appliance.matchbox.model import Boot, MachineBoot, Profile
 from appliance.matchbox.request import BootRequest, Deny, LocalBoot, RequestKind
@@ -101,6 +102,7 @@ def test_strangers_get_nothing_and_the_reason_stays_inside(served: Served) -> No
             assert (reply.status, reply.body) == (404, b"404 page not found\n")
             assert reply.header("X-Content-Type-Options") == "nosniff"
             assert served.records[-1].reason == "no group matches"
+            assert served.records[-1].code == Refusal.NO_PROFILE
 
 
 def test_resolve_decides_before_groups(room: Path) -> None:
@@ -153,6 +155,16 @@ def test_large_files_whole_and_in_parts(served: Served, room: Path) -> None:
     assert part.body == content[4194000:8500001]
     head = ask(served.port, "/assets/big", method="HEAD")
     assert (head.status, head.body, head.header("Content-Length")) == (200, b"", str(len(content)))
+
+
+def test_the_begin_and_the_end_of_a_large_file_are_told(room: Path) -> None:
+    told: list[tuple[str, str, int]] = []
+    with serving(room, [AssetRoot(room / "assets")]) as running:
+        running.endpoint.on_begun(lambda *facts: told.append(facts))
+        size = len(ask(running.port, "/assets/big").body)
+        ask(running.port, "/assets/both")
+        ask(running.port, "/assets/big", method="HEAD")
+    assert [facts[1:] for facts in told] == [("/assets/big", size), ("/assets/big", 0)]
 
 
 def test_entity_tags_guard_resumed_downloads(served: Served, room: Path) -> None:

@@ -366,6 +366,14 @@ def test_what_a_profile_and_a_network_do_not_use_is_not_shown() -> None:
     assert network_facts(replace(network, vlan=110))["vlan"] == 110
 
 
+def test_what_other_servers_mean_is_a_fact_when_it_is_unusual() -> None:
+    told = change(desired(), desired(settings=SETTINGS + 'other_servers = "tell"\n'))
+    assert [(c.kind, c.name) for c in told.changes] == [("network", "pxe")]
+    assert told.activation is Activation.NONE
+    network = NetworkSettings("pxe", "eth0", IPv4Network("172.0.1.0/24"), IPv4Address("172.0.1.1"))
+    assert "other_servers" not in network_facts(network)
+
+
 def test_every_change_of_what_a_machine_becomes_is_one_of_the_plan() -> None:
     carried = Layer3(
         IPv4Interface("10.0.0.2/24"),
