@@ -70,7 +70,7 @@ class Gate(asyncio.Protocol):
         peers = Counter(peer_of(c.transport) for c in self._server.connections if c.transport is not None)
         peer, served = peer_of(transport), self._served()
         if not admitted(peer, peers, served):
-            if peers and served.settings.network_of(IPv4Address(peer)) is not None:
+            if peers and peer and served.settings.network_of(IPv4Address(peer)) is not None:
                 self._crowd.note(peers, strangers=not is_expected(peer, served))
             transport.abort()
             return
