@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from appliance.boot.events import EventKind, Refusal
-from appliance.boot.evidence import Evidence, clock
+from appliance.boot.evidence import Evidence, clock, expected
 from appliance.boot.reasons import (
     PATIENCE,
     Rule,
@@ -187,6 +187,20 @@ RULES: Final = (
         after=120,
         stuck_after=600,
         silent=True,
+    ),
+    Rule(
+        "kernel-elsewhere",
+        "its kernel comes from another host, and nothing followed",
+        rungs(K.SCRIPT),
+        lambda e: _elsewhere(e) and (e.waited < 120 or expected(e.ladder, e.course) is None),
+        lambda e: (
+            f"{e.machine} got its script at {e.rung_clock}; its kernel {e.course.kernel} is another host's "
+            "to send, and what becomes of it there is not seen here"
+        ),
+        lambda e: f"curl -I {e.course.kernel} from that VLAN; look at its console",
+        after=50,
+        stuck_after=None,
+        listed=False,
     ),
     Rule(
         "kernel-not-asked",

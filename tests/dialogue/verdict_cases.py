@@ -250,6 +250,8 @@ n5 kernel-not-loaded @ 9 | PX@0 S@0 PX@6 S2@7
 n2 - @ 50 | PX@0 S@0 d@6 o@6 r@6 a@6 S2@7 K@8 N@9 os@14 G@15
 n4 - @ 10 | PX@0 http(/ipxe,503,busy)@0 PX@6 S2@7
 n4 ~kernel-elsewhere @ 125 | PX@0 S@0
+n4 ~kernel-elsewhere? @ 60 | PX@0 S@0
+n4 -? @ 40 | PX@0 S@0
 n4 kernel-elsewhere @ 700 | PX@0 S@0
 n4 ~kernel-elsewhere @ 500 | FW@0 B@2 PX@9 S@9
 n4 - @ 115 | PX@0 S@0
