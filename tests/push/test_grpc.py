@@ -139,7 +139,7 @@ def test_a_push_that_died_is_finished_by_the_next(data: Path, keys: Keys, tmp_pa
         report = side.hand_over(*machines)
         assert "cannot push to Matchbox at localhost" in report.failure
         assert "the connection failed" in report.failure
-        assert len(report.written) == 6
+        assert len(report.written) in {5, 6}  # the last answer may be lost with its server
         assert not report.reachable
     with matchbox(data, keys.authority, keys.server) as service:
         side = by_grpc(tmp_path / "again", keys, service)
