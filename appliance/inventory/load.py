@@ -23,12 +23,17 @@ from appliance.plain_text import safe_text
 from appliance.reading import Document
 from appliance.settings import Settings
 from appliance.settings_parse import parse_settings
+from appliance.system.clock import monotonic, now, pause
 from appliance.system.files import read_regular
 from appliance.toml_lines import read_toml
 
 _MIB: Final = 1024 * 1024
 _SETTINGS_LIMIT: Final = 1 * _MIB
 _INIT_HINT: Final = "run: pxe-appliance init --interface IF --subnet NET"
+# A copy over a network, or a program that prints into the file, writes in pieces: a file that was written to
+# a moment ago may be half of what it will be, and half an inventory reads like a whole one.
+_QUIET_SECONDS: Final = 0.25
+_PATIENCE_SECONDS: Final = 2.0
 # What editors leave beside a file.
 _LEFTOVERS: Final = ("~", ".tmp", ".swp")
 NOTHING: Final[Mapping[Path, str]] = MappingProxyType({})
@@ -205,7 +210,7 @@ def _read_text(path: Path, limit: int, problems: list[Problem]) -> str | None:
     """The text of a file; None and a problem when it has none. FileNotFoundError is the caller's."""
     shown = shown_path(path)
     try:
-        before = path.stat()
+        before = _at_rest(path)
         content = read_regular(path, limit)
         after = path.stat()
     except FileNotFoundError:
@@ -215,8 +220,8 @@ def _read_text(path: Path, limit: int, problems: list[Problem]) -> str | None:
         hint = "it has to be a regular file, not too large, that this user may read"
         problems.append(Problem(shown, 0, "", f"cannot be read: {why}", hint))
         return None
-    if _version(before) != _version(after) or len(content) != after.st_size:
-        problems.append(Problem(shown, 0, "", "changed while being read", "run it again"))
+    if before is None or _version(before) != _version(after) or len(content) != after.st_size:
+        problems.append(Problem(shown, 0, "", "is being written", "run it again when it is complete"))
         return None
     try:
         return content.decode("utf-8-sig")
@@ -224,6 +229,23 @@ def _read_text(path: Path, limit: int, problems: list[Problem]) -> str | None:
         line = content.count(b"\n", 0, error.start) + 1
         problems.append(Problem(shown, line, "", "is not UTF-8 text", "save it as UTF-8"))
         return None
+
+
+def _at_rest(path: Path) -> os.stat_result | None:
+    """The status of a file that nobody has written to for a moment; None when that moment does not come.
+
+    A file that is being emptied has no size for a moment and its old time still (ext4), so none is believed
+    to be empty at first sight.
+    """
+    deadline = monotonic() + _PATIENCE_SECONDS
+    found = path.stat()
+    doubted = found.st_size == 0
+    while doubted or 0 <= now().timestamp() - found.st_mtime < _QUIET_SECONDS:
+        if monotonic() > deadline:
+            return None
+        pause(_QUIET_SECONDS)
+        found, doubted = path.stat(), False
+    return found
 
 
 def _version(status: os.stat_result) -> tuple[int, int, int, int]:

@@ -22,3 +22,8 @@ def monotonic() -> float:
 def since_boot() -> float:
     """Seconds since the host was started, those in which it was suspended among them."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def pause(seconds: float) -> None:
+    """Wait. Not for the daemon's loop, which has a wait of its own."""
+    time.sleep(seconds)
