@@ -11,12 +11,16 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from appliance.errors import Refused, SurroundingsError
+from appliance.system.clock import monotonic, pause
 from appliance.tree import Tree
+
+_LOCK_STEP = 0.05  # seconds between tries
 
 
 class LockHeld(Refused):
@@ -39,6 +43,7 @@ def make_directory(directory: Path, mode: int = 0o755) -> None:
         SurroundingsError: it cannot be made.
     """
     try:
+        _refuse_planted(directory)
         if directory.is_dir():
             return
         parent = directory.parent
@@ -54,16 +59,35 @@ def make_directory(directory: Path, mode: int = 0o755) -> None:
         raise SurroundingsError(f"cannot make {directory}: {error.strerror}", hint=_hint(error)) from error
 
 
+def _refuse_planted(directory: Path) -> None:
+    """Root writes through no link of another user's: below the state directory the service could plant one.
+
+    A link that root made is an operator's, who put the images on another disk.
+    """
+    if os.geteuid() != 0:
+        return
+    for place in (directory, *directory.parents):
+        with contextlib.suppress(FileNotFoundError):
+            status = place.lstat()
+            if stat.S_ISLNK(status.st_mode) and status.st_uid != 0:
+                raise OSError(
+                    errno.ELOOP, f"{place} is a link that user {status.st_uid} made", str(directory)
+                )
+
+
 def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Put `content` at `path` by rename; readers see the old file or the new one.
 
-    The hidden temporary name keeps directory readers (ours, and dnsmasq's) from picking up half a file.
+    The hidden temporary name keeps directory readers (ours, and dnsmasq's) from picking up half a file. What
+    writers that died have left of theirs goes.
     """
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
+        _sweep(path)
         temporary.unlink(missing_ok=True)  # of one that died: in a container every daemon has our number
-        _write_new(temporary, content, mode)
-        temporary.replace(path)
+        with _held(temporary, mode) as fd:
+            _fill(fd, content)
+            temporary.replace(path)
         fsync_directory(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -96,10 +120,14 @@ def write_tree(directory: Path, tree: Tree) -> None:
 
 
 def point_symlink(link: Path, target: str) -> None:
-    """Make `link` point to `target` (relative to its directory) in one step, durable."""
+    """Make `link` point to `target` (relative to its directory) in one step, durable.
+
+    To be called by one process at a time: what others have left half-made beside it goes.
+    """
     temporary = link.parent / f".{link.name}.{os.getpid()}.tmp"
     try:
-        temporary.unlink(missing_ok=True)
+        for left in _temporaries(link):
+            left.unlink(missing_ok=True)
         temporary.symlink_to(target)
         temporary.replace(link)
         fsync_directory(link.parent)
@@ -135,11 +163,13 @@ def read_regular(path: Path, limit: int) -> bytes:
 
 
 @contextlib.contextmanager
-def exclusive_lock(path: Path, *, wait: bool = True, purpose: str = "") -> Iterator[None]:
-    """Hold an flock on `path` for the duration; the kernel drops it when we die.
+def exclusive_lock(
+    path: Path, *, wait: bool = True, patience: float | None = None, purpose: str = ""
+) -> Iterator[int]:
+    """Hold an flock on `path` for the duration; the kernel drops it when we die. Gives the open file.
 
     Raises:
-        LockHeld: somebody holds it and `wait` is False.
+        LockHeld: somebody holds it and `wait` is False, or it is held on for `patience` seconds.
     """
     make_directory(path.parent)
     try:
@@ -147,18 +177,35 @@ def exclusive_lock(path: Path, *, wait: bool = True, purpose: str = "") -> Itera
     except OSError as error:
         raise SurroundingsError(f"cannot lock {path}: {error.strerror}", hint=_hint(error)) from error
     try:
-        _own_fd_like(fd, path.parent)  # root's sync and the service's take turns on one file
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            _own_fd_like(fd, path.parent)  # root's sync and the service's take turns on one file
+            if patience is None:
+                fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            else:
+                _lock_within(fd, patience)
         except BlockingIOError as error:
             holder = os.pread(fd, 100, 0).decode(errors="replace").strip() or "another process"
             raise LockHeld(f"{purpose or path.name} is already running: {holder}") from error
+        except OSError as error:
+            raise SurroundingsError(f"cannot lock {path}: {error.strerror}") from error
         with contextlib.suppress(OSError):  # who holds it is a courtesy; a full disk must not refuse the lock
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"pid {os.getpid()}\n".encode(), 0)
-        yield
+        yield fd
     finally:
         os.close(fd)
+
+
+def _lock_within(fd: int, patience: float) -> None:
+    deadline = monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if monotonic() > deadline:
+                raise
+        pause(_LOCK_STEP)
 
 
 def is_locked(path: Path) -> bool:
@@ -191,12 +238,52 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
     try:
         os.fchmod(fd, mode)  # the umask must not decide who can read a reservation
         _own_fd_like(fd, path.parent)
-        view = memoryview(content)
-        while view:
-            view = view[os.write(fd, view) :]
-        os.fsync(fd)
+        _fill(fd, content)
     finally:
         os.close(fd)
+
+
+def _fill(fd: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.fsync(fd)
+
+
+@contextlib.contextmanager
+def _held(path: Path, mode: int) -> Iterator[int]:
+    """A new file, locked while it is worked on: that tells it from what a writer that died has left."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        fd = os.open(path, flags, mode)
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks: then nobody sweeps there either
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            if not os.fstat(fd).st_nlink:  # somebody swept it before it was locked
+                continue
+            os.fchmod(fd, mode)
+            _own_fd_like(fd, path.parent)
+            yield fd
+            return
+        finally:
+            os.close(fd)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what writers of `path` that died have left half-written."""
+    for left in _temporaries(path):
+        with contextlib.suppress(OSError):
+            fd = os.open(left, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                left.unlink()
+            finally:
+                os.close(fd)
+
+
+def _temporaries(path: Path) -> list[Path]:
+    own = re.compile(rf"\.{re.escape(path.name)}\.[0-9]+\.tmp")
+    return [path.parent / name for name in os.listdir(path.parent) if own.fullmatch(name)]  # noqa: PTH208 - names alone
 
 
 def own_like(path: Path, model: Path) -> None:

@@ -18,6 +18,7 @@ from appliance.system.files import fsync_directory, own_like, read_regular
 _PATIENCE: Final = 60.0  # seconds; an edit takes one, and some ten with 50,000 machines
 _LOOK: Final = 0.05
 _NEW_MODE: Final = 0o644
+_TEMPORARY: Final = ".edit.tmp"
 
 
 @contextlib.contextmanager
@@ -43,6 +44,11 @@ def one_editor(directory: Path) -> Iterator[None]:
                     hint = f"look who has it open: fuser -v {directory}"
                     raise Refused(f"somebody else edits {directory}", hint=hint) from error
                 time.sleep(_LOOK)
+            except OSError as error:
+                raise SurroundingsError(f"cannot lock {directory}: {error.strerror}") from error
+        for left in directory.glob(f".*{_TEMPORARY}"):  # of edits that died
+            with contextlib.suppress(OSError):
+                left.unlink()
         yield
     finally:
         os.close(fd)
@@ -75,7 +81,7 @@ def replace_content(path: Path, before: bytes | None, after: bytes) -> None:
         Refused: the file holds something else by now.
         SurroundingsError: the disk did not do its part; the file is as it was.
     """
-    temporary = path.parent / f".{path.name}.edit.tmp"  # hidden: directory readers pass it over
+    temporary = path.parent / f".{path.name}{_TEMPORARY}"  # hidden: directory readers pass it over
     try:
         temporary.unlink(missing_ok=True)  # of one that died
         old = _regular(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import stat
@@ -58,6 +59,39 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
         assert reader.read() == b"old"
     assert path.read_bytes() == b"new and longer"
     assert names(tmp_path) == ["file"]
+
+
+def test_what_writers_that_died_have_left_goes_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".file.4711.tmp", ".file.12.tmp", ".file.old.4711.tmp", ".file.tmp", ".other.4711.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    write_atomic(tmp_path / "file", b"new")
+    assert names(tmp_path) == [".file.old.4711.tmp", ".file.tmp", ".other.4711.tmp", "file"]
+
+
+def test_what_another_writer_works_on_stays(tmp_path: Path) -> None:
+    theirs = tmp_path / ".file.4711.tmp"
+    with theirs.open("wb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        write_atomic(tmp_path / "file", b"ours")
+        assert theirs.exists()
+    write_atomic(tmp_path / "file", b"ours")
+    assert names(tmp_path) == ["file"]
+
+
+def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    text = "import sys\nfrom pathlib import Path\nfrom appliance.system.files import write_atomic\n"
+    text += "for n in range(60): write_atomic(Path(sys.argv[1]), sys.argv[2].encode() * 2000)"
+    argv = [sys.executable, "-c", text, str(tmp_path / "file")]
+    writers = [subprocess.Popen([*argv, letter]) for letter in "abc"]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert set((tmp_path / "file").read_text()) < {"a", "b", "c"}
+    assert names(tmp_path) == ["file"]
+
+
+def test_half_a_link_of_one_that_died_goes(tmp_path: Path) -> None:
+    (tmp_path / ".link.4711.tmp").symlink_to("nowhere")
+    point_symlink(tmp_path / "link", "file")
+    assert names(tmp_path) == ["link"]
 
 
 @pytest.mark.parametrize("wanted", [0o644, 0o640, 0o600, 0o444])
@@ -318,3 +352,16 @@ def test_a_link_in_the_lock_s_place_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(SurroundingsError, match="cannot lock"), exclusive_lock(tmp_path / "lock"):
         pass
     assert (tmp_path / "victim").read_bytes() == b"mine"
+
+
+def test_root_writes_through_no_link_that_another_user_planted(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    link = tmp_path / "generations"
+    link.symlink_to(elsewhere)
+    make_directory(link)  # root's own: an operator's other disk
+    os.lchown(link, 12345, 12345)
+    for place in (link, link / "below"):
+        with pytest.raises(SurroundingsError, match="a link that user 12345 made"):
+            make_directory(place)
+    assert not list(elsewhere.iterdir())

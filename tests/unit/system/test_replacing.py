@@ -171,3 +171,10 @@ def test_one_edits_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         pass
     with pytest.raises(SurroundingsError, match="cannot open"), one_editor(tmp_path / "gone"):
         pass
+
+
+def test_whoever_edits_sweeps_what_an_edit_that_died_has_left(path: Path) -> None:
+    for name in (".rack.toml.edit.tmp", ".other.yaml.edit.tmp", ".mine.tmp"):
+        (path.parent / name).write_bytes(b"half")
+    with one_editor(path.parent):
+        assert names(path.parent) == [".mine.tmp", "rack.toml"]
