@@ -9,13 +9,14 @@ from pathlib import Path
 
 import typer
 
+from appliance.cli import confirming
 from appliance.cli.client import ask, daemon_is_running
 from appliance.cli.common import INTERRUPTED, Output, print_json, print_lines, print_table, stderr_console
 from appliance.errors import ExitCode, Refused, SurroundingsError
 from appliance.paths import Paths
 from appliance.sync import run as route
 from appliance.sync.apply import whoami
-from appliance.sync.generations import current_id
+from appliance.sync.generations import Manifest, current_id
 from appliance.sync.generations import list_generations as read_generations
 from appliance.sync.plan import Plan
 from appliance.sync.show import plan_lines
@@ -34,16 +35,27 @@ def plan(paths: Paths, *, output: Output, exit_code: bool) -> int:
     return ExitCode.FINE
 
 
-def sync(paths: Paths, *, yes: bool, why: str, allow_mass_change: bool, output: Output) -> None:
-    """Show the plan, ask a person who sits there, carry it out."""
-    request = route.Request(why=why, who=whoami(), allow_mass_change=allow_mass_change)
+def sync(
+    paths: Paths, *, yes: bool, why: str, allow_mass_change: bool, output: Output, within: int = 0
+) -> None:
+    """Show the plan, ask a person who sits there, carry it out.
+
+    `within`: seconds after which the daemon takes the change back unless it is confirmed; 0: it is kept.
+    """
+    request = route.Request(why=why, who=whoami(), allow_mass_change=allow_mass_change, confirm_within=within)
     _carry_out(paths, request, yes=yes, output=output)
 
 
-def rollback(paths: Paths, number: int | None, *, yes: bool, output: Output) -> None:
-    """Go back to generation `number`, as a change like any other."""
+def rollback(paths: Paths, number: int | None, *, yes: bool, output: Output, within: int = 0) -> None:
+    """Go back to generation `number`, as a change like any other; `within` as for `sync`."""
     target = route.rollback_target(paths, number)
-    request = route.Request(why=f"rollback to {target}", who=whoami(), allow_mass_change=True, to=target)
+    request = route.Request(
+        why=f"rollback to {target}",
+        who=whoami(),
+        allow_mass_change=True,
+        to=target,
+        confirm_within=within,
+    )
     _carry_out(paths, request, yes=yes, output=output)
 
 
@@ -58,7 +70,7 @@ def list_generations(paths: Paths, *, output: Output) -> None:
         (
             f"{m.id}{' *' if m.id == current else ''}",
             m.at,
-            "yes" if m.proven else "taken back" if m.rejected else "no",
+            _proven_word(m),
             m.who,
             m.why,
             m.summary,
@@ -68,7 +80,15 @@ def list_generations(paths: Paths, *, output: Output) -> None:
     print_table(("ID", "AT", "PROVEN", "WHO", "WHY", "WHAT"), rows, empty="No generations yet.")
 
 
+def _proven_word(manifest: Manifest) -> str:
+    if manifest.waits and manifest.pending:
+        return f"to confirm until {manifest.pending}"
+    return "yes" if manifest.proven else "taken back" if manifest.rejected else "no"
+
+
 def _carry_out(paths: Paths, request: route.Request, *, yes: bool, output: Output) -> None:
+    if request.confirm_within:
+        confirming.need_daemon(paths)
     wanted = route.plan(paths, request)
     if output is Output.TABLE:
         print_lines(plan_lines(wanted))
@@ -77,8 +97,13 @@ def _carry_out(paths: Paths, request: route.Request, *, yes: bool, output: Outpu
     result = apply_agreed(paths, replace(request, expected=wanted.fingerprint))
     if output is Output.JSON:
         print_json(result)
-    else:
-        _conclude(wanted, result)
+        return
+    _conclude(wanted, result)
+    pending = result.get("pending")
+    if isinstance(pending, dict):
+        print_lines([confirming.told(pending)])
+        if not yes and sys.stdin.isatty():
+            confirming.wait(paths, pending, request.confirm_within)
 
 
 def apply_agreed(paths: Paths, agreed: route.Request) -> dict[str, object]:
@@ -92,6 +117,7 @@ def apply_agreed(paths: Paths, agreed: route.Request) -> dict[str, object]:
         "allow_mass_change": agreed.allow_mass_change,
         "expected": agreed.expected,
         "to": agreed.to,
+        "confirm_within": agreed.confirm_within,
     }
     answer = ask(paths, "POST", "/v1/sync", body, timeout=_SYNC_SECONDS)
     return answer if isinstance(answer, dict) else {}
@@ -139,7 +165,11 @@ def _conclude(wanted: Plan, result: dict[str, object]) -> None:
     if isinstance(evidence, list):
         print_lines(f"  {line}" for line in evidence)
     number = result.get("generation")
-    if active and result.get("proven") is True:
+    if isinstance(taken_back := result.get("taken_back"), int):
+        print_lines(
+            [f"Generation {taken_back} is taken back: generation {number} is served, and proven again."]
+        )
+    elif active and result.get("proven") is True:
         print_lines([f"Generation {number} is current, active and verified."])
     elif active:
         print_lines(

@@ -12,12 +12,13 @@ import contextlib
 import itertools
 import signal
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from appliance.boot.events import Event, EventKind
 from appliance.daemon import signals as s
 from appliance.daemon.children import Children
 from appliance.daemon.known import State
+from appliance.daemon.served import Served
 from appliance.dnsmasq import records as r
 from appliance.dnsmasq.lifecycle import Phase
 from appliance.dnsmasq.speak import new_xid, send_releases
@@ -27,6 +28,7 @@ from appliance.sync.apply import AppliedPlan, ProvenPlan
 from appliance.sync.plan import Plan, Release
 from appliance.system.clock import now
 from appliance.system.network import interface_state
+from appliance.system.safety import dangers, judge
 from appliance.tree import Activation
 
 SETTLE = 15.0  # seconds for a child to take up a change; more hosts take longer
@@ -64,32 +66,53 @@ class Activator:
     report: Callable[[s.Signal], None]
     state: Callable[[], State]
     prove: Callable[[Plan, s.Adopted], Awaitable[tuple[list[str], bool]]]  # see `ChangeProver.ask`
+    guard: Callable[[Served], Awaitable[None]]  # see `Guard.follow`
+    unsure: bool = False  # a way back ended before every child was told: what they serve may be another one
+    half: int | None = None  # the generation that some of them may have read without its being adopted
+    troubled: bool = False  # the last activation has not ended well, and nothing has shown since that all is
 
-    async def activate(self, applied: AppliedPlan, adopt: s.Adopted) -> ProvenPlan:
-        """Bring every child up to the generation that is current on disk.
+    async def activate(
+        self, applied: AppliedPlan, adopt: s.Adopted, stands_in: int | None = None
+    ) -> ProvenPlan:
+        """Bring every child up to the generation that is current on disk, or to the copy that stands in.
 
         Raises:
             NotProven: a child rejected something, did not come back, or does not offer what it should.
         """
+        self.troubled = True
         try:
-            return await self._activate(applied, adopt)
+            proven = await self._activate(applied, adopt, stands_in)
+            self.troubled = False
+            return proven
         except OSError as error:  # the interface went away in the middle of it
             raise NotProven(f"the exchange failed: {error}") from error
 
-    async def _activate(self, applied: AppliedPlan, adopt: s.Adopted) -> ProvenPlan:
+    async def _activate(self, applied: AppliedPlan, adopt: s.Adopted, stands_in: int | None) -> ProvenPlan:
         plan, before = applied.plan, self.state()
+        await self.guard(adopt.served)  # before anybody answers by it
         self.children.follow(adopt.served)
         patience = SETTLE + _PER_MACHINE * len(adopt.served.machines)
         running = {n for n, c in before.children.items() if c.phase is Phase.SERVING}
         if before.served.id not in {plan.base, applied.number}:
             running = set()  # the plan starts from a generation that they do not run: none of them has it
+        torn = self.half not in {None, plan.base}
+        if self.unsure or torn or self.children.stands_in != stands_in:
+            running = set()
+        self.children.stands_in = stands_in
+        self.unsure = self.unsure or applied.again
+        self.half = self.half if applied.again else applied.number
         reloads = [n for n, need in plan.activations.items() if need is Activation.RELOAD and n in running]
-        restarts = [n for n in adopt.served.children() if n not in reloads and _needs_start(plan, n, running)]
-        evidence = [await self._reload(name, patience) for name in reloads]
-        evidence += await self._restart(restarts, adopt, patience)
+        found = dangers(adopt.served.settings.networks.values())
+        wanted = replace(before, served=adopt.served, dangers=found).wanted
+        restarts = [n for n in wanted if n not in reloads and _needs_start(plan, n, running)]
+        evidence, deaf = await self._reload(reloads, patience)
+        if deaf and not applied.again:
+            raise next(iter(deaf.values()))
+        # On the way back nobody may be left with the change: a child that starts reads what is current.
+        evidence += await self._restart([*restarts, *deaf], adopt, patience)
         evidence += await self._release(plan)
         exchanged = True
-        if reloads or restarts or not adopt.served.proven:
+        if reloads or restarts or applied.again or not adopt.served.proven:
             answers, exchanged = await self.prove(plan, adopt)
             evidence += answers
         return ProvenPlan(applied, tuple(evidence), exchanged)
@@ -106,14 +129,28 @@ class Activator:
                 # One that is still starting may have read the generation before: it starts again too.
                 if name in before and before[name].phase is not Phase.STOPPED:
                     self.report(s.RestartChild(name))
+            self.unsure, self.half = False, None
             return [await self._taken_up(name, seen, patience) for name, seen in watched.items()]
 
-    async def _reload(self, name: str, patience: float) -> str:
-        seen = _Collected(_ready_word(name))
-        with self.children.watching(name, seen.see):
-            self.report(s.ChildDeaf(name, patience))
-            self.children.signal(name, signal.SIGHUP)
-            return await self._taken_up(name, seen, patience)
+    async def _reload(self, names: list[str], patience: float) -> tuple[list[str], dict[str, NotProven]]:
+        """Have children read their files again, all at once: what they show, and those that did not."""
+        watched = {name: _Collected(_ready_word(name)) for name in names}
+        with contextlib.ExitStack() as stack:
+            for name, seen in watched.items():
+                stack.enter_context(self.children.watching(name, seen.see))
+                self.report(s.ChildDeaf(name, patience))
+                self.children.signal(name, signal.SIGHUP)
+            waits = (self._taken_up(name, seen, patience) for name, seen in watched.items())
+            found = await asyncio.gather(*waits, return_exceptions=True)
+        evidence, deaf = [], {}
+        for name, one in zip(names, found, strict=True):
+            if isinstance(one, NotProven):
+                deaf[name] = one
+            elif isinstance(one, BaseException):
+                raise one
+            else:
+                evidence.append(one)
+        return evidence, deaf
 
     async def _taken_up(self, name: str, seen: _Collected, patience: float) -> str:
         """Wait until a child has read its files; then it must not have rejected any of them."""
@@ -146,7 +183,7 @@ class Activator:
         """Look at the interface now: the regular look may be a second old, or not have come yet."""
         seen = interface_state(network.interface)
         self.report(s.InterfaceSeen(network.name, seen))
-        return seen.present and seen.up and seen.holds(network.address)
+        return seen.present and seen.up and seen.holds(network.address) and judge(network, seen) is None
 
     def _own_xid(self) -> int:
         xid = new_xid()

@@ -4,54 +4,97 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from pathlib import Path
 from types import MappingProxyType
 
 from appliance.daemon.kept_documents import KeptDocuments
 from appliance.daemon.served import Served
 from appliance.daemon.signals import Adopted
+from appliance.daemon.stand_in import clear, stand_in
 from appliance.errors import SurroundingsError
 from appliance.paths import Paths
-from appliance.sync import generations
+from appliance.sync import confirm, generations
 from appliance.sync.generations import Manifest
-from appliance.system.files import exclusive_lock
+from appliance.system.files import LockHeld, exclusive_lock
+
+_PATIENCE = 20.0  # seconds that a start waits for a sync to end
+_MOMENT = 2.0
+_log = logging.getLogger("pxe-appliance")
 
 
-def generation_to_serve(paths: Paths) -> tuple[Adopted | None, Manifest | None]:
+def generation_to_serve(paths: Paths, going_on: int | None = None) -> tuple[Adopted | None, Manifest | None]:
     """What a daemon that starts has to serve; makes it the current one.
 
     The current generation where it is proven and intact. Where it is not (a crash between the change and
     its proof, a sync without a daemon, a damaged disk), the newest one that is; the sync that follows
-    brings the change again and proves it. With none proven yet, the current one.
+    brings the change again and proves it, but for one that nobody has confirmed. With none proven yet, the
+    current one. `going_on` is what the children of the program before us serve: an upgrade is no reason to
+    leave what a person has applied, though not every network could be asked yet.
+
+    Where the disk does not let it become the current one, or somebody holds the lock on and on, a copy of it
+    stands in (`stand_in`).
 
     Returns:
         the generation, None when there is none that can be read; and the manifest of an unproven one that
         was left for it, whose words belong to the change.
     """
-    with exclusive_lock(Path(paths.lock), purpose="sync"):
-        left = None
-        with contextlib.suppress(SurroundingsError):
-            current = generations.current_id(paths)
-            if current is not None:
-                adopted, left = adopted_generation(paths), generations.read_manifest(paths, current)
-                if left.proven or left.pinned:
-                    return adopted, None
+    clear(paths)
+    try:
+        with exclusive_lock(Path(paths.lock), patience=_PATIENCE, purpose="sync"):
+            return _to_serve(paths, going_on)
+    except LockHeld as held:
         proven = generations.newest_proven(paths)
-        if proven is not None:
+        if proven is None:
+            raise
+        _log.error("%s: what was proven is served without it", held.message)
+        stand_in(paths, proven[0])
+        return adopted_generation(paths, proven[0]), None
+
+
+def _to_serve(paths: Paths, going_on: int | None) -> tuple[Adopted | None, Manifest | None]:
+    left = None
+    with contextlib.suppress(SurroundingsError):
+        current = generations.current_id(paths)
+        if current is not None:
+            adopted, left = adopted_generation(paths), generations.read_manifest(paths, current)
+            if left.proven or (current == going_on and not left.waits):
+                confirm.give_up(paths)
+                return adopted, None
+    proven = generations.newest_proven(paths)
+    if proven is not None:
+        try:
             generations.make_current(paths, proven[0])
-            return adopted_generation(paths), left
-        with contextlib.suppress(SurroundingsError):
-            return adopted_generation(paths), None
-        return None, None
+        except SurroundingsError:  # a disk that is full or read-only: we serve all the same
+            stand_in(paths, proven[0])
+            return adopted_generation(paths, proven[0]), left
+        confirm.give_up(paths)
+        return adopted_generation(paths), left
+    with contextlib.suppress(SurroundingsError):
+        return adopted_generation(paths), None
+    return None, None
 
 
-def adopted_generation(paths: Paths) -> Adopted | None:
-    """The current generation, every file held against its digest; None when there is none yet.
+def settle(paths: Paths, number: int) -> None:
+    """Point `current` at a generation that a copy has stood in for, now that the disk takes it.
+
+    Raises:
+        SurroundingsError: it still does not.
+        LockHeld: somebody is at it.
+    """
+    with exclusive_lock(Path(paths.lock), patience=_MOMENT, purpose="sync"):
+        if generations.current_id(paths) != number:
+            generations.make_current(paths, number)
+            confirm.give_up(paths, "it was taken back while the disk could not be written")
+
+
+def adopted_generation(paths: Paths, number: int | None = None) -> Adopted | None:
+    """A generation, every file held against its digest: the current one, None when there is none yet.
 
     Raises:
         SurroundingsError: it is damaged.
     """
-    number = generations.current_id(paths)
+    number = generations.current_id(paths) if number is None else number
     if number is None:
         return None
     manifest = generations.read_manifest(paths, number)
@@ -63,7 +106,7 @@ def adopted_generation(paths: Paths) -> Adopted | None:
         digests = {str(name): str(file["sha256"]) for name, file in facts["files"].items()}
         # Generations of earlier versions do not say which class gets which file.
         stages = {int(arch): str(name) for arch, name in facts.get("classes", {}).items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SurroundingsError(f"cannot understand boot.json of generation {number}: {error}") from error
     directory = generations.generation_directory(paths, number)
     return Adopted(

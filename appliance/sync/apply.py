@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.boot.events import rfc3339
+from appliance.errors import SurroundingsError
 from appliance.paths import Paths
 from appliance.sync import generations
 from appliance.sync.check import check_files
@@ -37,12 +40,16 @@ class CheckedPlan:
 
 @dataclass(frozen=True, slots=True)
 class AppliedPlan:
-    """A plan that is current on disk; `previous` is the newest proven one, which a rollback goes back to."""
+    """A plan that is current on disk; `previous` is the newest proven one, which a rollback goes back to.
+
+    `again`: it has to be proven on the wire although no child has to be told anything.
+    """
 
     plan: Plan
     number: int
     previous: int | None
     evidence: tuple[str, ...]
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +64,24 @@ class ProvenPlan:
     exchanged: bool = True
 
 
-def stage(paths: Paths, plan: Plan, *, why: str, who: str = "", pinned: bool = False) -> StagedPlan:
+Activate = Callable[[AppliedPlan], ProvenPlan]
+
+
+def stage(
+    paths: Paths, plan: Plan, *, why: str, who: str = "", pinned: bool = False, confirm_within: int = 0
+) -> StagedPlan:
     """Write the plan's tree into a new generation that has no name yet. Hold the lock."""
     make_directory(Path(paths.generations))
     generations.clear_staging(paths)
     number = generations.next_id(paths)
     manifest = generations.render_manifest(
-        rfc3339(now()), who or whoami(), why, summary(plan), plan.desired.tree, pinned=pinned
+        rfc3339(now()),
+        who or whoami(),
+        why,
+        summary(plan),
+        plan.desired.tree,
+        pinned=pinned,
+        confirm_within=confirm_within,
     )
     directory = generations.staging_directory(paths, number)
     write_tree(directory, Tree.of(manifest, *plan.desired.tree))
@@ -75,9 +93,16 @@ def check(staged: StagedPlan) -> CheckedPlan:
 
     Raises:
         OperatorError: something would be rejected; nothing was changed and the staging is gone.
+        SurroundingsError: the disk did not do its part; likewise.
     """
     try:
         evidence = check_files(staged.plan.desired, staged.directory)
+    except OSError as error:
+        shutil.rmtree(staged.directory, ignore_errors=True)
+        place = error.filename or tempfile.gettempdir()
+        raise SurroundingsError(
+            f"cannot check generation {staged.number}: {place}: {error.strerror}"
+        ) from error
     except BaseException:
         shutil.rmtree(staged.directory, ignore_errors=True)
         raise

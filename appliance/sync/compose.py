@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from appliance.boot.firmware import Selection
+from appliance.dnsmasq.directives import not_allowed
 from appliance.dnsmasq.render import render_dhcp, render_hosts, render_tftp
 from appliance.errors import OperatorError, Problem, SurroundingsError
 from appliance.inventory.model import Inventory
@@ -96,7 +97,7 @@ def _network(given: Ingredients, network: NetworkSettings) -> Iterator[RenderedF
         hosts_path=str(given.paths.current / folder / "hosts"),
         log_path=log_path(given.paths, f"dhcp:{network.name}"),
         boot_files=given.selection.boot_files,
-        extra=_extra(given.extra),
+        extra=_extra(given),
     )
     hosts = render_hosts(given.inventory.machines, network)
     yield RenderedFile(f"{folder}/dnsmasq.conf", configuration.encode(), activation=Activation.RESTART)
@@ -122,14 +123,17 @@ def _boot_files(selection: Selection) -> bytes:
     return (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode()
 
 
-def _extra(files: Mapping[str, bytes]) -> str:
+def _extra(given: Ingredients) -> str:
     """The operator's own directives, file by file."""
     problems, parts = [], []
-    for name, content in files.items():
+    for name, content in given.extra.items():
+        file = str(given.paths.dnsmasq_extra / name)
         try:
             parts.append(f"# {name}\n{content.decode()}")
         except UnicodeDecodeError:
-            problems.append(Problem(name, 0, "", "is not text in UTF-8"))
+            problems.append(Problem(file, 0, "", "is not text in UTF-8"))
+        else:
+            problems += not_allowed(file, content)
     if problems:
         raise OperatorError("cannot use the files in dnsmasq.d", problems=problems)
     return "\n".join(parts)

@@ -2,7 +2,8 @@
 
 Besides its files a generation holds `manifest.json` (who, when, why, what, the digest of every file); once a
 real exchange has shown that it works, an empty file `proven`; and when it was taken back, a file `rejected`
-that says why. Numbers are never used twice.
+that says why. One that a person has to confirm is not proven before that; meanwhile a file `pending` says
+until when. Numbers are never used twice.
 """
 
 from __future__ import annotations
@@ -41,6 +42,19 @@ class Manifest:
     proven: bool = False
     rejected: str = ""  # why it was taken back, when it was
     pinned: bool = False  # by a rollback: a restart of the daemon keeps it, the next sync replaces it
+    confirm_within: int = 0  # seconds in which a person has to confirm it; 0: nobody has to
+    pending: str = ""  # until when it can be confirmed, in RFC 3339; empty before it was shown to work
+    settled: bool = False  # not confirmed, and a sync since then found nothing to do
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has to be confirmed, and neither was nor was taken back."""
+        return bool(self.confirm_within) and not self.proven and not self.rejected
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Whether it had to be confirmed and never was: nobody but a person applies it again."""
+        return bool(self.confirm_within) and not self.proven and not self.settled
 
     def as_json(self) -> dict[str, object]:
         """The shape of `generations -o json`, without the file list."""
@@ -53,6 +67,7 @@ class Manifest:
             "proven": self.proven,
             "rejected": self.rejected or None,
             "pinned": self.pinned,
+            "pending": (self.pending or None) if self.waits else None,
         }
 
 
@@ -107,11 +122,24 @@ def staging_directory(paths: Paths, number: int) -> Path:
 
 
 def clear_staging(paths: Paths) -> None:
-    """Remove what a sync that died left behind. Call it with the lock held."""
-    with contextlib.suppress(FileNotFoundError):
+    """Remove what a sync that died left behind. Call it with the lock held.
+
+    Raises:
+        SurroundingsError: it cannot be removed.
+    """
+    try:
         for entry in Path(paths.generations).iterdir():
             if entry.name.startswith(_STAGING):
                 shutil.rmtree(entry)
+            elif _is_number(entry.name):
+                for left in entry.glob(".*.tmp"):  # half a mark
+                    left.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SurroundingsError(
+            f"cannot clear {paths.generations} of what a sync left: {error.strerror}"
+        ) from error
 
 
 def read_manifest(paths: Paths, number: int) -> Manifest:
@@ -133,6 +161,9 @@ def read_manifest(paths: Paths, number: int) -> Manifest:
             proven=(directory / "proven").exists(),
             rejected=_marked(directory / "rejected"),
             pinned=raw.get("pinned") is True,
+            confirm_within=int(raw.get("confirm_within", 0)),
+            pending=_marked(directory / "pending"),
+            settled=(directory / "settled").exists(),
         )
     except FileNotFoundError as error:
         raise SurroundingsError(
@@ -143,10 +174,10 @@ def read_manifest(paths: Paths, number: int) -> Manifest:
 
 
 def render_manifest(
-    at: str, who: str, why: str, summary: str, tree: Tree, *, pinned: bool = False
+    at: str, who: str, why: str, summary: str, tree: Tree, *, pinned: bool = False, confirm_within: int = 0
 ) -> RenderedFile:
     """The manifest as a file of the generation it describes."""
-    body = {
+    body: dict[str, object] = {
         "at": at,
         "who": who,
         "why": why,
@@ -154,6 +185,8 @@ def render_manifest(
         "pinned": pinned,
         "files": {f.path: f.digest for f in tree},
     }
+    if confirm_within:
+        body["confirm_within"] = confirm_within
     return RenderedFile("manifest.json", (json.dumps(body, indent=1, sort_keys=True) + "\n").encode())
 
 
@@ -205,20 +238,35 @@ def commit_directory(paths: Paths, number: int) -> None:
         staged.rename(generation_directory(paths, number))
         fsync_directory(staged.parent)
     except OSError as error:
-        raise SurroundingsError(f"cannot commit generation {number}: {error.strerror}") from error
+        raise SurroundingsError(
+            f"cannot commit generation {number} in {staged.parent}: {error.strerror}"
+        ) from error
 
 
 def make_current(paths: Paths, number: int) -> None:
     """Point `current` at generation `number` in one durable step; what is no link is moved aside."""
     link = Path(paths.current)
-    if link.exists() and not link.is_symlink():
-        link.rename(link.with_name(f"current.aside-{number}"))
+    try:
+        if link.exists() and not link.is_symlink():
+            link.rename(link.with_name(f"current.aside-{number}"))
+    except OSError as error:
+        raise SurroundingsError(f"cannot move {link} aside: {error.strerror}") from error
     point_symlink(Path(paths.current), f"generations/{number}")
 
 
 def mark_proven(paths: Paths, number: int) -> None:
     """Remember that a generation was shown to work."""
     write_atomic(generation_directory(paths, number) / "proven", b"")
+
+
+def mark_pending(paths: Paths, number: int, until: str) -> None:
+    """Remember that a generation was shown to work and waits for its confirmation; `until` in RFC 3339."""
+    write_atomic(generation_directory(paths, number) / "pending", until.encode())
+
+
+def mark_settled(paths: Paths, number: int) -> None:
+    """Remember that a sync after an unconfirmed generation found nothing to do: its change is gone."""
+    write_atomic(generation_directory(paths, number) / "settled", b"")
 
 
 def mark_rejected(paths: Paths, number: int, why: str) -> None:
@@ -244,13 +292,18 @@ def prune(paths: Paths, keep: int = KEEP) -> None:
     stays |= {m.id for m in [m for m in manifests if m.proven][-1:]}
     for manifest in manifests:
         if manifest.id not in stays:
-            shutil.rmtree(generation_directory(paths, manifest.id), ignore_errors=True)
+            # First its name: half of a generation must not be offered to a rollback.
+            leaving = staging_directory(paths, manifest.id)
+            with contextlib.suppress(OSError):
+                generation_directory(paths, manifest.id).rename(leaving)
+                fsync_directory(leaving.parent)
+                shutil.rmtree(leaving)
 
 
 def _marked(path: Path) -> str:
     """What a marker file says; empty when there is none."""
     try:
-        return read_regular(path, _FILE_LIMIT).decode(errors="replace") or "taken back"
+        return read_regular(path, _FILE_LIMIT).decode(errors="replace") or path.name
     except (OSError, ValueError):
         return ""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from appliance.dnsmasq.directives import not_allowed
 from appliance.dnsmasq.process import DNSMASQ, check_syntax
 from appliance.errors import Problem, SurroundingsError
 from appliance.inventory.doubts import network_doubts
@@ -34,6 +35,7 @@ from appliance.sync.documents import UNRENDERED, own_entries, unrendered
 from appliance.sync.remembered import Remembered
 from appliance.sync.validate import finish_all, judge_finals
 from appliance.system.command import environment
+from appliance.system.credentials import closed, given, only_for_the_service
 from appliance.system.files import read_regular
 from appliance.webhook_secret import LONGEST_FILE, SecretError, read_secret
 
@@ -71,9 +73,8 @@ def examine(paths: Paths) -> tuple[list[Problem], list[Problem], Counts]:
     extra = extra_files(Path(paths.dnsmasq_extra))
     testable = shutil.which(DNSMASQ, path=environment()["PATH"]) is not None
     for path in extra:
-        # A file that cannot be read, such as a FIFO, would keep dnsmasq waiting.
-        problem = _text_problem(path) or (_syntax_problem(path) if testable else None)
-        problems += [problem] if problem else []
+        # A FIFO would keep dnsmasq waiting, and some directives are carried out when they are tested.
+        problems += _text_problems(path) or (_syntax_problems(path) if testable else [])
     if extra and not testable:
         message = "is not checked: dnsmasq is not installed here"
         warnings.append(Problem(str(paths.dnsmasq_extra), 0, "", message, "apt install dnsmasq-base"))
@@ -137,25 +138,26 @@ def extra_files(directory: Path) -> list[Path]:
     return [e for e in entries if e.name.endswith(".conf") and not e.name.startswith(".") and not e.is_dir()]
 
 
-def _text_problem(path: Path) -> Problem | None:
+def _text_problems(path: Path) -> list[Problem]:
     try:
         content = read_regular(path, EXTRA_LIMIT)
         content.decode()
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        return Problem(str(path), line, "", "is not text in UTF-8", "save it as UTF-8")
+        return [Problem(str(path), line, "", "is not text in UTF-8", "save it as UTF-8")]
     except (OSError, ValueError) as error:
-        return _unreadable(path, error)
-    return None
+        return [_unreadable(path, error)]
+    return not_allowed(str(path), content)
 
 
-def _syntax_problem(path: Path) -> Problem | None:
+def _syntax_problems(path: Path) -> list[Problem]:
+    """What dnsmasq says of a file whose directives may all reach it."""
     said = check_syntax(path).removeprefix("dnsmasq: ")
     if not said:
-        return None
+        return []
     found = _AT_LINE.fullmatch(said)
     file, line, what = (found["file"], int(found["line"]), found["what"]) if found else (str(path), 1, said)
-    return Problem(file, line, "", f"dnsmasq refuses it: {what}", _MEND_EXTRA)
+    return [Problem(file, line, "", f"dnsmasq refuses it: {what}", _MEND_EXTRA)]
 
 
 def _matchbox(paths: Paths, settings: Settings) -> tuple[list[Problem], list[Problem]]:
@@ -175,9 +177,11 @@ def _keyring(paths: Paths, settings: Settings) -> tuple[list[Problem], list[Prob
     """What keeps our endpoint from signing, and what could not be tried or should not be."""
     if not settings.matchbox.builtin or not settings.matchbox.keyring:
         return [], []
-    file = Path(paths.keyring(settings.matchbox.keyring))
+    file = given(Path(paths.keyring(settings.matchbox.keyring)), Path(paths.secrets))
+    if only_for_the_service(file, Path(paths.secrets)):
+        return [], [_kept_from_us(file)]
     doubts = []
-    if open_to_all(file):
+    if open_to_all(file) and not closed(file, Path(paths.secrets)):
         message = "can be read by every user of this host, and is a secret key"
         doubts.append(Problem(str(file), 0, "", message, "chown root:pxe-appliance, chmod 640"))
     try:
@@ -203,7 +207,10 @@ def _push(paths: Paths, settings: Settings) -> tuple[list[Problem], list[Problem
         return [], []
     problems, doubts = [], []
     for name, raw in (("ca", matchbox.ca), ("cert", matchbox.cert), ("key", matchbox.key)):
-        file = Path(paths.in_keys(raw))
+        file = given(Path(paths.in_keys(raw)), Path(paths.secrets))
+        if only_for_the_service(file, Path(paths.secrets)):
+            doubts.append(_kept_from_us(file))
+            continue
         try:
             read_regular(file, EXTRA_LIMIT)
         except FileNotFoundError:
@@ -212,7 +219,7 @@ def _push(paths: Paths, settings: Settings) -> tuple[list[Problem], list[Problem
         except (OSError, ValueError) as error:
             problems.append(_unreadable(file, error))
         else:
-            if name == "key" and open_to_all(file):
+            if name == "key" and open_to_all(file) and not closed(file, Path(paths.secrets)):
                 message = "can be read by every user of this host, and is a secret key"
                 doubts.append(Problem(str(file), 0, "", message, "chown root:pxe-appliance, chmod 640"))
     return problems, doubts
@@ -222,8 +229,11 @@ def _webhooks(paths: Paths, settings: Settings) -> tuple[list[Problem], list[Pro
     """What would keep deliveries from being signed; boots do not need them."""
     doubts = []
     for name, hook in settings.webhooks.items():
-        file = Path(paths.in_secrets(hook.secret))
+        file = given(Path(paths.in_secrets(hook.secret)), Path(paths.secrets))
         make = f"openssl rand -hex 32 > {file}"
+        if only_for_the_service(file, Path(paths.secrets)):
+            doubts.append(_kept_from_us(file))
+            continue
         try:
             read_secret(read_regular(file, LONGEST_FILE))
         except FileNotFoundError:
@@ -234,10 +244,17 @@ def _webhooks(paths: Paths, settings: Settings) -> tuple[list[Problem], list[Pro
         except (OSError, ValueError) as error:
             doubts.append(_unreadable(file, error))
         else:
-            if open_to_all(file):
+            if open_to_all(file) and not closed(file, Path(paths.secrets)):
                 message = "can be read by every user of this host, and is a secret"
                 doubts.append(Problem(str(file), 0, "", message, "chown root:pxe-appliance, chmod 640"))
     return [], doubts
+
+
+def _kept_from_us(file: Path) -> Problem:
+    """The service gets it from systemd; whoever else may run a check learns nothing of it."""
+    return Problem(
+        str(file), 0, "", "is not looked at: only root and the service may read it", "run it as root"
+    )
 
 
 def _placed(directory: Path, problem: Problem) -> Problem:

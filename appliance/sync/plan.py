@@ -17,6 +17,8 @@ from typing import TypeAlias
 from appliance.addresses import Mac
 from appliance.inventory.model import Bond, Inventory, KernelRef, Layer3, Machine, Nic, Profile, Vlan
 from appliance.settings import (
+    DefaultRoute,
+    Forwarding,
     HttpSettings,
     ImageSettings,
     LogSettings,
@@ -27,6 +29,7 @@ from appliance.settings import (
     Settings,
     WebhookSettings,
 )
+from appliance.system.safety import Danger
 from appliance.tree import Activation, Tree
 
 _NAMED = 20  # machines in a sentence; the JSON form names all
@@ -109,6 +112,7 @@ class Plan:
     damaged: bool = False  # the current generation is not what was written: it has to be written anew
     vanished: tuple[str, ...] = ()  # machines whose name and reservation are both gone
     remaining: int = 0  # of those that were there before
+    unsafe: tuple[Danger, ...] = ()  # new or changed networks that must not be served: a sync is refused
 
     @property
     def empty(self) -> bool:
@@ -152,6 +156,7 @@ class Plan:
             ],
             "releases": [{"ip": str(r.ip), "mac": str(r.mac)} for r in self.releases],
             "notes": list(self.desired.notes),
+            "unsafe": [d.message for d in self.unsafe],
             "refused_classes": list(self.desired.refusals),
             "missing_images": [
                 {"image": m.image, "arch": m.arch, "machines": list(m.machines), "reason": m.reason}
@@ -255,6 +260,9 @@ def network_facts(network: NetworkSettings) -> Facts:
         ],
         **({"vlan": network.vlan} if network.vlan else {}),
         **({"other_servers": "tell"} if network.other_servers is OtherServers.TELL else {}),
+        **({"mac": str(network.mac)} if network.mac else {}),
+        **({"default_route": "allow"} if network.default_route is DefaultRoute.ALLOW else {}),
+        **({"forwarding": "allow"} if network.forwarding is Forwarding.ALLOW else {}),
     }
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +72,25 @@ def publish_scripts(paths: Paths, scripts: Mapping[str, bytes]) -> None:
     for name, content in scripts.items():
         if _digest(root / name) != hashlib.sha256(content).hexdigest():
             write_atomic(root / name, content)
+
+
+def sweep(root: Path) -> list[str]:
+    """Take out of the TFTP root what leads out of it or makes its reader wait; the names of that.
+
+    dnsmasq follows symbolic links, reads what has a second name elsewhere, and waits for ever on a FIFO; we
+    never put any of these there. What is only removed is a name: a link's target stays as it is.
+    """
+    found = []
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            place = Path(folder, name)
+            with contextlib.suppress(FileNotFoundError):
+                status = place.lstat()
+                alone = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+                if not alone and not stat.S_ISDIR(status.st_mode):
+                    place.unlink()
+                    found.append(str(place.relative_to(root)))
+    return found
 
 
 def missing_assets(paths: Paths, desired: Desired) -> Iterator[str]:

@@ -22,9 +22,10 @@ from appliance.inventory.model import Inventory
 from appliance.matchbox.snapshot import default_group_hazard, install_hazards
 from appliance.matchbox.store import DataDirectory
 from appliance.paths import Paths
-from appliance.settings import Settings
-from appliance.sync import apply, generations
+from appliance.settings import NetworkSettings, Settings
+from appliance.sync import apply, confirm, generations
 from appliance.sync.apply import AppliedPlan, ProvenPlan
+from appliance.sync.back import FAILURES, go_back, reason_of
 from appliance.sync.compose import Ingredients, compose
 from appliance.sync.inputs import EXTRA_LIMIT, IGNITION_LIMIT, extra_files
 from appliance.sync.plan import Desired, Plan, make_plan
@@ -39,11 +40,10 @@ from appliance.sync.publish import (
 from appliance.sync.remembered import Remembered
 from appliance.sync.validate import finish_all, judge_finals
 from appliance.system.files import exclusive_lock, read_regular
+from appliance.system.safety import Danger, dangers
 from appliance.system.shipped import shipped_manifest, shipped_scripts, shipped_templates
 
-Activate = Callable[[AppliedPlan], ProvenPlan]
-# What may end an activation: its own verdict, the host, or the daemon's own stop.
-_FAILURES = (NotProven, SurroundingsError, OSError, CancelledError)
+Activate = apply.Activate
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Request:
     """What is asked for: why and by whom, a generation to go back to, and what was agreed to before.
 
     `expected` is the fingerprint of the plan that a person said yes to; empty when nobody was asked.
+    `confirm_within`: seconds after which the change is taken back unless it is confirmed; 0: it is kept.
     """
 
     why: str = "sync"
@@ -58,17 +59,22 @@ class Request:
     allow_mass_change: bool = False
     expected: str = ""
     to: int | None = None
+    confirm_within: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How it went: the plan, the generation that is current now, and whether the wire follows it."""
+    """How it went: the plan, the generation that is current now, and whether the wire follows it.
+
+    `proven`: a real exchange has shown that it works. `pending`: it is kept only if somebody confirms it.
+    """
 
     plan: Plan
     number: int | None
     active: bool
     proven: bool = False
     evidence: tuple[str, ...] = ()
+    pending: confirm.Pending | None = None
 
     def as_json(self) -> dict[str, object]:
         """The shape that the command line gets."""
@@ -78,6 +84,7 @@ class Outcome:
             "active": self.active,
             "proven": self.proven,
             "evidence": list(self.evidence),
+            "pending": self.pending.as_json() if self.pending else None,
         }
 
 
@@ -177,7 +184,22 @@ def plan(
     )
     if note:
         after = replace(after, notes=(*after.notes, note))
-    return replace(make_plan(base, before, after), damaged=bool(note))
+    unsafe = _unsafe(before.settings if before else None, after.settings)
+    return replace(make_plan(base, before, after), damaged=bool(note), unsafe=unsafe)
+
+
+def _unsafe(before: Settings | None, after: Settings) -> tuple[Danger, ...]:
+    """The dangers of networks that are new, or whose interface is another now.
+
+    One that was served before and became unsafe is withheld by the daemon, and keeps nobody from a change.
+    """
+    known = before.networks if before else {}
+
+    def place(network: NetworkSettings) -> tuple[object, ...]:
+        return network.interface, network.mac, network.default_route
+
+    fresh = [n for n in after.networks.values() if n.name not in known or place(n) != place(known[n.name])]
+    return tuple(dangers(fresh).values())
 
 
 def sync(
@@ -193,42 +215,72 @@ def sync(
 
     Raises:
         OperatorError: settings or inventory are wrong; nothing was touched.
-        Refused: too much would vanish, or the plan is not the one that was agreed to.
+        Refused: too much would vanish, the plan is not the one that was agreed to, or another change waits
+            for its confirmation.
         NotProven: applied, not proven, rolled back.
     """
     with exclusive_lock(Path(paths.lock), purpose="sync"):
+        confirm.refuse_while_waiting(paths, daemon=activate is not None)
+        if request.confirm_within:
+            confirm.refuse_no_way_back(paths, activate)
         remembered = Remembered(paths)
         wanted = plan(paths, request, remembered)
         _agreed(wanted, request)
-        with contextlib.suppress(SurroundingsError):  # a sync without it asks the programs again
-            remembered.save()
         store, seals = Store(paths), Seals(Path(paths.image_seals))
         manifest = with_store(parse_manifest(shipped_manifest()), store, seals)
         publish_binaries(paths, choose(manifest, found_binaries(manifest)))
         publish_scripts(paths, shipped_scripts())
         if wanted.empty:
-            return _as_it_is(paths, wanted, activate, runs)
-        pinned = request.to is not None
-        staged = apply.stage(paths, wanted, why=request.why, who=request.who, pinned=pinned)
+            generations.clear_staging(paths)
+            same = _as_it_is(paths, wanted, activate, runs)
+            if request.to is None:  # a way back says nothing of what the inventory asks for
+                confirm.settle(paths)
+            _remember(remembered)
+            return same
+        staged = apply.stage(
+            paths,
+            wanted,
+            why=request.why,
+            who=request.who,
+            pinned=request.to is not None,
+            confirm_within=request.confirm_within,
+        )
         applied = apply.commit(paths, apply.check(staged))
+        _remember(remembered)  # after it: an error of the disk must not be passed over before
         if activate is None:
             return Outcome(wanted, applied.number, active=False, evidence=applied.evidence)
-        proven = _proven_or_back(paths, applied, activate)
+        proven, pending = _proven_or_back(paths, applied, activate, request.confirm_within)
         generations.prune(paths)
         evidence = (*applied.evidence, *proven.evidence)
-        return Outcome(wanted, applied.number, active=True, proven=proven.exchanged, evidence=evidence)
+        return Outcome(wanted, applied.number, True, proven.exchanged, evidence, pending)
 
 
-def prove_current(paths: Paths, activate: Activate) -> None:
+def _remember(remembered: Remembered) -> None:
+    with contextlib.suppress(SurroundingsError):  # a sync without it asks the programs again
+        remembered.save()
+
+
+def prove_current(paths: Paths, activate: Activate) -> bool:
     """Bring the children up to the current generation and prove it, whatever the inventory says by now.
 
+    Whether it is proven now: not where somebody could not be asked. Nothing is taken back.
+
     Raises:
-        NotProven: it does not prove itself, and was taken back where there is one to go back to.
+        NotProven: it does not prove itself.
     """
     with exclusive_lock(Path(paths.lock), purpose="sync"):
         number, desired, note = observe(paths)
-        if number is not None and desired is not None and not note:
-            _as_it_is(paths, make_plan(number, desired, desired), activate, None)
+        waits = confirm.waiting(paths) is not None  # for a person, whatever is seen on the wire
+        if number is None or desired is None or note or waits:
+            return False
+        try:
+            same = make_plan(number, desired, desired)
+            shown = activate(AppliedPlan(same, number, None, (), again=True)).exchanged
+        except CancelledError as error:
+            raise NotProven("the daemon was stopped") from error
+        if shown and not generations.read_manifest(paths, number).proven:
+            generations.mark_proven(paths, number)
+        return shown
 
 
 def _as_it_is(
@@ -240,11 +292,11 @@ def _as_it_is(
         return Outcome(wanted, wanted.base, active=False)
     current = AppliedPlan(wanted, wanted.base, _back_to(paths, wanted.base), ())
     if not generations.read_manifest(paths, wanted.base).proven:
-        now = _proven_or_back(paths, current, activate)
+        now, _ = _proven_or_back(paths, current, activate)
         return Outcome(wanted, wanted.base, active=True, proven=now.exchanged, evidence=now.evidence)
     # It was proven before: what keeps the children from it now is no reason to leave it.
     idle = runs is None or runs(wanted.base)
-    evidence = () if idle else activate(current).evidence
+    evidence = () if idle else activate(replace(current, again=True)).evidence
     return Outcome(wanted, wanted.base, active=True, proven=True, evidence=evidence)
 
 
@@ -283,6 +335,11 @@ def _agreed(wanted: Plan, request: Request) -> None:
             f"machines would have nothing to boot: {'; '.join(map(str, wanted.desired.missing))}",
             hint=" && ".join(dict.fromkeys(m.remedy for m in wanted.desired.missing)),
         )
+    if wanted.unsafe:
+        raise Refused(
+            f"it must not be served: {'; '.join(d.message for d in wanted.unsafe)}",
+            hint=wanted.unsafe[0].fix,
+        )
     if wanted.mass_change and not request.allow_mass_change:
         total = len(wanted.vanished) + wanted.remaining
         raise Refused(
@@ -292,19 +349,25 @@ def _agreed(wanted: Plan, request: Request) -> None:
         )
 
 
-def _proven_or_back(paths: Paths, applied: AppliedPlan, activate: Activate) -> ProvenPlan:
+def _proven_or_back(
+    paths: Paths, applied: AppliedPlan, activate: Activate, within: int = 0
+) -> tuple[ProvenPlan, confirm.Pending | None]:
+    """Proven and marked so, or waiting for its confirmation; else the error that says why not."""
     try:
         proven = activate(applied)
-    except _FAILURES as error:
+        if within and applied.previous is not None:
+            shown = proven.exchanged
+            return proven, confirm.begin(paths, applied.number, applied.previous, within, shown=shown)
+    except FAILURES as error:
         raise _taken_back(paths, applied, activate, error) from error
     if proven.exchanged and not generations.read_manifest(paths, applied.number).proven:
         generations.mark_proven(paths, applied.number)
-    return proven
+    return proven, None
 
 
 def _taken_back(paths: Paths, applied: AppliedPlan, activate: Activate, error: BaseException) -> NotProven:
     """Go back to what was proven before, first on disk, then on the wire; the error that says so."""
-    reason = error.message if isinstance(error, ApplianceError) else str(error) or type(error).__name__
+    reason = reason_of(error)
     hint = error.hint if isinstance(error, ApplianceError) else ""
     if isinstance(error, CancelledError):
         return NotProven(f"generation {applied.number} is current and not proven: the daemon was stopped")
@@ -313,17 +376,10 @@ def _taken_back(paths: Paths, applied: AppliedPlan, activate: Activate, error: B
             f"generation {applied.number} is current, not proven, and the only one: {reason}",
             hint=hint,
         )
-    generations.make_current(paths, applied.previous)
-    generations.mark_rejected(paths, applied.number, reason)
-    after = ""
-    try:
-        back = generations.load_generation(paths, applied.previous)
-        plan_back = make_plan(applied.number, applied.plan.desired, back)
-        activate(AppliedPlan(plan_back, applied.previous, None, ()))
-    except _FAILURES as again:
-        words = again.message if isinstance(again, ApplianceError) else str(again)
-        after = f"; that one does not prove itself either: {words}"
-    return NotProven(f"rolled back to generation {applied.previous}: {reason}{after}", hint=hint)
+    back = go_back(paths, applied.number, applied.plan.desired, applied.previous, reason, activate)
+    return NotProven(
+        f"rolled back to generation {back.number}: {reason}{back.words}", hint=hint, evidence=back.evidence
+    )
 
 
 def _contents(files: list[Path], limit: int) -> dict[str, bytes]:

@@ -21,7 +21,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     if plan.empty:
         yield "No changes: the current generation is what settings and inventory ask for."
         yield from (f"note: {note}" for note in plan.desired.notes)
-        yield from _missing_lines(plan)
+        yield from _refusal_lines(plan)
         return
     lines = [line for change in plan.changes for line in change_lines(change)]
     yield from lines[:_LIMIT]
@@ -37,10 +37,14 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     yield from (f"note: {note}" for note in plan.desired.notes)
     if any(c.name == "boot.json" for c in plan.changes):
         yield from (f"note: {refusal}" for refusal in plan.desired.refusals)
-    yield from _missing_lines(plan)
+    yield from _refusal_lines(plan)
 
 
-def _missing_lines(plan: Plan) -> Iterator[str]:
+def _refusal_lines(plan: Plan) -> Iterator[str]:
+    """For what a sync will be refused."""
+    for danger in plan.unsafe:
+        yield f"UNSAFE {danger.message}"
+        yield f"    {danger.fix}"
     for missing in plan.desired.missing:
         yield f"MISSING {missing}"
         yield f"    {missing.remedy}"

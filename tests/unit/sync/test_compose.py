@@ -86,8 +86,17 @@ def test_every_ignition_that_cannot_be_used_is_named_with_its_place() -> None:
 
 def test_operator_s_directives_have_to_be_text() -> None:
     with pytest.raises(OperatorError, match=r"dnsmasq\.d") as caught:
-        compose(ingredients(extra={"a.conf": b"\xff", "b.conf": b"ok=1\n", "c.conf": b"\xfe"}))
-    assert [p.file for p in caught.value.problems] == ["a.conf", "c.conf"]
+        compose(ingredients(extra={"a.conf": b"\xff", "b.conf": b"no-ping\n", "c.conf": b"\xfe"}))
+    assert [p.file.rpartition("/")[2] for p in caught.value.problems] == ["a.conf", "c.conf"]
+
+
+@pytest.mark.parametrize("name", ["a.conf", "a\nconf-script=/bin/true\n.conf"])
+def test_operator_s_directives_have_to_be_harmless(name: str) -> None:
+    content = b"" if "\n" in name else b"no-ping\n\n conf-script=/bin/true\n"
+    with pytest.raises(OperatorError, match=r"dnsmasq\.d") as caught:
+        compose(ingredients(extra={name: content}))
+    (problem,) = caught.value.problems
+    assert problem.line == (0 if "\n" in name else 3)
 
 
 def test_a_setting_that_would_be_ignored_is_refused() -> None:

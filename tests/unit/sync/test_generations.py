@@ -71,6 +71,7 @@ def test_what_was_written_comes_back(site: Site) -> None:
         "proven": False,
         "rejected": None,
         "pinned": False,
+        "pending": None,
     }
     assert "+machine node1" in manifest.summary
 
@@ -260,3 +261,12 @@ def test_nothing_is_pruned_before_there_are_too_many(site: Site) -> None:
 )
 def test_what_a_change_costs(path: str, cost: Activation) -> None:
     assert generations.activation_of(path) is cost
+
+
+def test_half_a_mark_and_half_a_removal_are_swept(site: Site) -> None:
+    committed(site, 2)
+    (directory(site) / ".proven.4711.tmp").write_bytes(b"")
+    directory(site, 2).rename(generations.staging_directory(site.paths, 2))
+    generations.clear_staging(site.paths)
+    assert sorted(p.name for p in Path(site.paths.generations).iterdir()) == ["1"]
+    assert not list(directory(site).glob(".*"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -57,10 +58,28 @@ def test_ignition_is_judged_even_beside_a_broken_inventory(paths: Paths) -> None
 
 def test_a_directive_is_refused_with_its_line(paths: Paths) -> None:
     file = Path(paths.dnsmasq_extra) / "at line 7 of x.conf"
-    file.write_text("# ours\n\nno-such-directive\n")
-    (problem,), _, _ = examine(paths)
-    assert (problem.file, problem.line) == (str(file), 3)
-    assert problem.message == "dnsmasq refuses it: bad option"
+    for line, message in (
+        ("no-such-directive", "no-such-directive is not allowed here: nobody has judged it"),
+        ("dhcp-lease-max=x", "dnsmasq refuses it: error"),
+    ):
+        file.write_text(f"# ours\n\n{line}\n")
+        (problem,), _, _ = examine(paths)
+        assert (problem.file, problem.line) == (str(file), 3)
+        assert problem.message.startswith(message)
+
+
+def test_nothing_that_a_file_names_is_run_or_read(paths: Paths, tmp_path: Path) -> None:
+    """dnsmasq --test runs a conf-script, as whoever checks: often root."""
+    script, ran = tmp_path / "canary", tmp_path / "ran"
+    script.write_text(f"#!/bin/sh\n: > {ran}\n")
+    script.chmod(0o755)
+    (Path(paths.dnsmasq_extra) / "a.conf").write_text(f"conf-script={script}\nconf-file=/etc/shadow\n")
+    problems, _, _ = examine(paths)
+    assert [p.line for p in problems] == [1, 2]
+    assert "root:" not in str(problems)
+    assert not ran.exists()
+    subprocess.run(["dnsmasq", "--test", f"--conf-file={paths.dnsmasq_extra}/a.conf"], check=False)
+    assert ran.exists(), "the canary would have run"
 
 
 def test_a_file_that_never_ends_keeps_nobody_waiting(paths: Paths) -> None:
@@ -72,7 +91,7 @@ def test_a_file_that_never_ends_keeps_nobody_waiting(paths: Paths) -> None:
 
 
 def test_without_dnsmasq_the_directives_are_a_warning(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    (Path(paths.dnsmasq_extra) / "a.conf").write_text("no-such-directive\n")
+    (Path(paths.dnsmasq_extra) / "a.conf").write_text("dhcp-lease-max=x\n")
     monkeypatch.setenv("PATH", "/nonexistent")
     problems, (warning,), _ = examine(paths)
     assert problems == []

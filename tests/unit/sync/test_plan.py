@@ -374,6 +374,17 @@ def test_what_other_servers_mean_is_a_fact_when_it_is_unusual() -> None:
     assert "other_servers" not in network_facts(network)
 
 
+@pytest.mark.parametrize(
+    "words", ['mac = "52:54:00:00:00:01"', 'default_route = "allow"', 'forwarding = "allow"']
+)
+def test_what_keeps_production_safe_is_a_change_of_its_own(words: str) -> None:
+    told = change(desired(), desired(settings=f"{SETTINGS}{words}\n"))
+    assert [(c.kind, c.name) for c in told.changes] == [("network", "pxe")]
+    assert told.activation is Activation.NONE
+    network = NetworkSettings("pxe", "eth0", IPv4Network("172.0.1.0/24"), IPv4Address("172.0.1.1"))
+    assert not {"mac", "default_route", "forwarding"} & network_facts(network).keys()
+
+
 def test_every_change_of_what_a_machine_becomes_is_one_of_the_plan() -> None:
     carried = Layer3(
         IPv4Interface("10.0.0.2/24"),

@@ -132,7 +132,7 @@ def test_what_dnsmasq_itself_refuses_leaves_everything_as_it_was(site: Site) -> 
     go(site, Daemon())
     before = site.trace()
     extra = Path(site.paths.dnsmasq_extra) / "10-mine.conf"
-    for line in ("no-such-option\n", "dhcp-range=nonsense\n"):
+    for line in ("dhcp-ttl=nonsense\n", "dhcp-option=nonsense:x\n"):
         extra.write_text(line)
         with pytest.raises(OperatorError, match="dnsmasq refuses"):
             go(site, Daemon())
