@@ -7,19 +7,19 @@ import contextlib
 import logging
 import os
 import signal
-import subprocess
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from appliance.addresses import Mac
 from appliance.boot.events import Event
 from appliance.daemon import signals as s
 from appliance.daemon.follow import ROTATE_AT, LogFollower
+from appliance.daemon.handed_over import Log, Runner
 from appliance.daemon.overlap import Overlap
+from appliance.daemon.running import Names, Running
 from appliance.daemon.served import Served
+from appliance.daemon.stand_in import place_of
 from appliance.dnsmasq import records as r
 from appliance.dnsmasq.correlate import Correlator
 from appliance.dnsmasq.log import parse
@@ -32,10 +32,10 @@ from appliance.sync.compose import log_path
 from appliance.system.clock import monotonic, now
 from appliance.system.command import spawn
 from appliance.system.files import make_directory
+from appliance.system.inherited import InheritedProcess, Process, started_at
 
 POLL = 0.05  # seconds between looks at a log
 _QUIET = 6  # looks without a line after which an open exchange is closed
-_LAST_LINES = 40
 _LOG_ROOM = 64 << 10  # bytes
 _ALIVE_SECONDS = 1.0
 _CATCH_UP = 16  # readings of a log that a machine's question waits for
@@ -48,53 +48,17 @@ Report = Callable[[s.Signal], None]
 Watcher = Callable[[r.Record, int], None]  # with the process id of the child that said it
 
 
-@dataclass(slots=True)
-class _Running:
-    """One child that has been started."""
-
-    process: subprocess.Popen[bytes]
-    follower: LogFollower
-    correlator: Correlator
-    errors: Path
-    ready: bool = False
-    started: float = field(default_factory=monotonic)
-    task: asyncio.Task[None] | None = None
-    overlap: Overlap | None = None  # with another process that writes to the same log
-    successor: asyncio.Event | None = None  # set when the process that shall take over is ready
-    declined: bool = False  # the successor has put an address out of service already
-    relieved: bool = False
-    last: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_LINES))
-
-
-@dataclass(slots=True)
-class _Names:
-    """Whose MAC or address it is, in the generation that is being served right now."""
-
-    served: Served
-
-    def machine_of(self, mac: Mac) -> tuple[str, str] | None:
-        machine = self.served.by_mac.get(mac)
-        return (str(machine.name), machine.network) if machine else None
-
-    def other_nic(self, mac: Mac) -> tuple[str, str] | None:
-        found = self.served.other_nics.get(mac)
-        return (str(found[0].name), found[1].name) if found else None
-
-    def machine_at(self, ip: IPv4Address) -> tuple[str, Mac] | None:
-        machine = self.served.by_ip.get(ip)
-        return (str(machine.name), machine.mac) if machine else None
-
-
 class Children:
     """All children by name. Reports what it sees; is told what to do."""
 
     def __init__(self, paths: Paths, report: Report) -> None:
         self._paths = paths
         self._report = report
-        self._lookup = _Names(Served.nothing())
-        self._running: dict[str, _Running] = {}
+        self._lookup = Names(Served.nothing())
+        self._running: dict[str, Running] = {}
         self._watchers: dict[str, list[Watcher]] = {}
         self._own_xids: OrderedDict[int, None] = OrderedDict()
+        self.stands_in: int | None = None  # the generation whose copy they read instead of `current`
 
     @property
     def pids(self) -> dict[str, int]:
@@ -151,7 +115,44 @@ class Children:
             self._report(s.ChildExited(name, 127, str(error)))
             return
         self._lookup.served = served
-        self._take_on(name, _Running(process, LogFollower(log), self._correlator(name), _errors(log)))
+        self._take_on(name, Running(process, LogFollower(log), self._correlator(name), _errors(log)))
+
+    def runners(self, marked: Mapping[str, frozenset[Mac]]) -> dict[str, Runner]:
+        """The processes that run, for the program that takes our place; `marked` is what they run with."""
+        found: dict[str, Runner] = {}
+        for name, child in self._running.items():
+            started = started_at(child.process.pid)
+            if child.process.poll() is None and started is not None:
+                place = child.follower.place
+                log = Log(*place, open=child.correlator.waits) if place is not None else None
+                marks = marked.get(name, frozenset())
+                found[name] = Runner(child.process.pid, started, child.ready, log, marks)
+        return found
+
+    @property
+    def own_xids(self) -> tuple[int, ...]:
+        """What `expect` was told and `forget` was not."""
+        return tuple(self._own_xids)
+
+    def go_on(self, name: str, runner: Runner) -> None:
+        """Take in a child of the program before us, and read its log from where that left it."""
+        log = Path(log_path(self._paths, name))
+        child = Running(InheritedProcess(runner.pid), LogFollower(log), self._correlator(name), _errors(log))
+        child.ready = runner.ready
+        if runner.log is not None:
+            before = child.follower.go_on(runner.log.fd, runner.log.position, torn=runner.log.torn)
+            for record in map(parse, before):  # told already: for what belongs to the lines that come
+                if not self._is_own(record):
+                    child.correlator.step(record, now())
+            if not runner.log.open:
+                child.correlator.flush(now())
+        self._take_on(name, child)
+
+    def read_all(self) -> None:
+        """Read what is in the logs, at once."""
+        for _ in range(_CATCH_UP):
+            if not sum(self._read(name, child) for name, child in list(self._running.items())):
+                return
 
     async def relieve(self, name: str, macs: frozenset[Mac]) -> bool:
         """Start a second process for a DHCP child and end the first when the second is ready.
@@ -169,7 +170,7 @@ class Children:
             _log.error("cannot start a second %s: %s", name, error)
             return False
         ready = asyncio.Event()
-        young = _Running(process, old.follower, self._correlator(name), old.errors, ready=True)
+        young = Running(process, old.follower, self._correlator(name), old.errors, ready=True)
         overlap = Overlap({old.process.pid: old.correlator, process.pid: young.correlator})
         old.overlap, young.overlap, old.successor = overlap, overlap, ready
         try:
@@ -186,7 +187,7 @@ class Children:
             old.successor = None
             await self._part(name, *((young, old) if old.relieved else (old, young)))
 
-    async def _part(self, name: str, stays: _Running, goes: _Running) -> None:
+    async def _part(self, name: str, stays: Running, goes: Running) -> None:
         """End one of two processes; what it wrote last belongs to the other's reading."""
         goes.process.terminate()
         await _ended(goes.process)
@@ -209,11 +210,12 @@ class Children:
                     break
                 await asyncio.sleep(0)
 
-    def _spawn(self, name: str, errors: Path, macs: frozenset[Mac]) -> subprocess.Popen[bytes]:
+    def _spawn(self, name: str, errors: Path, macs: frozenset[Mac]) -> Process:
         dhcp, _, network = name.partition(":")
         folder = f"network/{network}" if network else name
+        place = self._paths.current if self.stands_in is None else place_of(self._paths, self.stands_in)
         argv = child_argv(
-            Path(self._paths.current / folder / "dnsmasq.conf"),
+            Path(place / folder / "dnsmasq.conf"),
             DHCP_CAPABILITIES if dhcp == "dhcp" else TFTP_CAPABILITIES,
             root=os.geteuid() == 0,
             more_on_stdin=dhcp == "dhcp",
@@ -237,7 +239,7 @@ class Children:
             refused=served.refused_classes,
         )
 
-    def _take_on(self, name: str, child: _Running) -> None:
+    def _take_on(self, name: str, child: Running) -> None:
         self._running[name] = child
         child.task = asyncio.create_task(self._attend(name, child), name=f"child {name}")
         child.task.add_done_callback(lambda task: self._unattended(name, child, task))
@@ -254,7 +256,7 @@ class Children:
             if number is signal.SIGKILL:
                 child.process.send_signal(signal.SIGCONT)  # a stopped process dies all the same, but sooner
 
-    def _unattended(self, name: str, child: _Running, task: asyncio.Task[None]) -> None:
+    def _unattended(self, name: str, child: Running, task: asyncio.Task[None]) -> None:
         """A reader that failed is a bug of ours; its child must not live on unwatched."""
         error = None if task.cancelled() else task.exception()
         if error is None:
@@ -266,7 +268,7 @@ class Children:
             del self._running[name]
         self._report(s.ChildExited(name, child.process.wait(), f"its log could not be read: {error!r}"))
 
-    async def _attend(self, name: str, child: _Running) -> None:
+    async def _attend(self, name: str, child: Running) -> None:
         """Read a child's log until it is gone and read to its end, or relieved."""
         quiet = 0
         while not child.relieved:
@@ -289,9 +291,9 @@ class Children:
         child.follower.close()
         if self._running.get(name) is child:
             del self._running[name]
-        self._report(s.ChildExited(name, child.process.returncode, _last_words(child)))
+        self._report(s.ChildExited(name, child.process.wait(), _last_words(child)))
 
-    def _read(self, name: str, child: _Running) -> int:
+    def _read(self, name: str, child: Running) -> int:
         """Take in what is new in a child's log; how many lines it was."""
         lines = child.follower.read()
         answered = [self._line(name, child, line) for line in lines]
@@ -299,7 +301,7 @@ class Children:
             self._report(s.ChildAlive(name))
         return len(lines)
 
-    def _line(self, name: str, child: _Running, line: str) -> bool:
+    def _line(self, name: str, child: Running, line: str) -> bool:
         """Take in one line; whether it shows that the child deals with packets."""
         record = parse(line)
         writer = child.overlap.writer(line) if child.overlap is not None else None
@@ -323,7 +325,7 @@ class Children:
             self._tell(child, child.process.pid, child.correlator.step(record, now()))
         return getattr(record, "xid", None) is not None
 
-    def _other_line(self, child: _Running, overlap: Overlap, writer: int, record: r.Record) -> None:
+    def _other_line(self, child: Running, overlap: Overlap, writer: int, record: r.Record) -> None:
         """Take in a line of the process that comes or goes beside a child."""
         if child.successor is not None:
             match record:
@@ -349,7 +351,7 @@ class Children:
         networks = self._lookup.served.settings.networks.values()
         return any(network.address == record.ip for network in networks)
 
-    def _tell(self, child: _Running, writer: int, events: list[Event]) -> None:
+    def _tell(self, child: Running, writer: int, events: list[Event]) -> None:
         for event in child.overlap.merged(writer, events) if child.overlap is not None else events:
             self._report(s.Happened(event))
 
@@ -363,7 +365,7 @@ async def _until(ready: asyncio.Event, both_live: Callable[[], bool]) -> None:
                     await asyncio.wait_for(ready.wait(), POLL)
 
 
-async def _ended(process: subprocess.Popen[bytes]) -> None:
+async def _ended(process: Process) -> None:
     """Wait for a process that was told to end; one that does not listen is killed."""
     deadline = monotonic() + _END_SECONDS
     while process.poll() is None:
@@ -380,7 +382,7 @@ def _is_probe(record: r.Record) -> bool:
     return isinstance(record, r.TftpError) and record.path.endswith(TFTP_PROBE)
 
 
-def _last_words(child: _Running) -> str:
+def _last_words(child: Running) -> str:
     """Why it ended, in its own words: standard error first, then the last complaint in its log."""
     with contextlib.suppress(OSError):
         said = child.errors.read_text(errors="replace").strip().splitlines()

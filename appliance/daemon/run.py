@@ -6,26 +6,30 @@ import asyncio
 import contextlib
 import logging
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
-from aiohttp import web
-
 from appliance.addresses import Mac
-from appliance.boot.events import Event, EventKind
 from appliance.boot.policy import Cue, Impossible, way_out
 from appliance.daemon import signals as s
+from appliance.daemon import unapplied
 from appliance.daemon.activate import Activator
-from appliance.daemon.adopt import adopted_generation, generation_to_serve
+from appliance.daemon.adopt import generation_to_serve
+from appliance.daemon.changes import Changes
 from appliance.daemon.children import Children
 from appliance.daemon.control import control_app, unknown_machine
+from appliance.daemon.control_door import ControlDoor
 from appliance.daemon.desk import Desk
 from appliance.daemon.first_look import look_first
+from appliance.daemon.guard import Guard
+from appliance.daemon.handed_over import HandedOver
 from appliance.daemon.handoff import Handoff
-from appliance.daemon.history import LADDER, LIFE, SEEN, STRAY, TOKENS, History
+from appliance.daemon.history import TOKENS, History
+from appliance.daemon.keeper import Keeper
 from appliance.daemon.known import Now, State
 from appliance.daemon.logs import Logs, start_logging
 from appliance.daemon.lookout import Lookout
-from appliance.daemon.premises import clear_socket, open_to_group, prepare
+from appliance.daemon.premises import prepare
 from appliance.daemon.prove import Prover
 from appliance.daemon.prove_change import ChangeProver
 from appliance.daemon.prove_door import add_proof
@@ -33,23 +37,21 @@ from appliance.daemon.pulse import Pulse
 from appliance.daemon.question import Rhythm
 from appliance.daemon.recorder import Recorder
 from appliance.daemon.remember import once_machines, remembered
+from appliance.daemon.stand_in import standing_in
 from appliance.daemon.state import step
-from appliance.daemon.status import problem
 from appliance.daemon.taken_up import taken_up
+from appliance.daemon.takeover import TakeOver, daemon_lock, go_on, own_program, taken_over
 from appliance.dnsmasq.lifecycle import Phase
-from appliance.errors import ApplianceError, ExitCode, NotProven, OperatorError, Refused, SurroundingsError
+from appliance.errors import ApplianceError, ExitCode, NotProven, Refused, SurroundingsError
 from appliance.paths import Paths
-from appliance.sync import generations
+from appliance.sync import confirm, generations
 from appliance.sync import run as route
-from appliance.sync.apply import AppliedPlan, ProvenPlan
 from appliance.sync.documents import shown_document
 from appliance.system.clock import monotonic, now
-from appliance.system.files import exclusive_lock
 from appliance.system.notify import notify
 
 _log = logging.getLogger("pxe-appliance")
 _STOP_SECONDS = 15.0
-_PROVE_EVERY = 10.0
 _PAST = 20_000  # events that are read at start for who holds what
 _TURN = 100  # signals
 _START_SECONDS = 5.0
@@ -63,21 +65,43 @@ def run_daemon(paths: Paths, *, verbose: bool, rhythm: Rhythm = _RHYTHM) -> int:
         Refused: another daemon serves this root already, or another DHCP server a network of ours.
         OperatorError: nothing was ever applied and the inventory cannot be used.
     """
+    program = own_program()
+    taken, why_not = taken_over()
     prepare()
     with (
         contextlib.closing(start_logging(paths, verbose=verbose)) as logs,
-        exclusive_lock(Path(paths.daemon_lock), wait=False, purpose="pxe-appliance serve"),
+        daemon_lock(paths, taken) as lock,
     ):
-        return asyncio.run(Daemon(paths, rhythm, logs).serve())
+        if why_not:
+            _log.error(
+                "cannot go on where the program before stopped, everything is started anew: %s", why_not
+            )
+        daemon = Daemon(paths, rhythm, logs, program=program, lock=lock, taken=taken)
+        return asyncio.run(daemon.serve())
 
 
 class Daemon:
     """One running appliance."""
 
-    def __init__(self, paths: Paths, rhythm: Rhythm = _RHYTHM, logs: Logs | None = None) -> None:
-        """`rhythm` is that of the questions for other DHCP servers."""
+    def __init__(
+        self,
+        paths: Paths,
+        rhythm: Rhythm = _RHYTHM,
+        logs: Logs | None = None,
+        *,
+        program: Sequence[str] = (),
+        lock: int = -1,
+        taken: HandedOver | None = None,
+    ) -> None:
+        """`rhythm` is that of the questions for other DHCP servers.
+
+        `program` takes our place when that is asked for; `lock` is the open file of the lock that is held;
+        `taken` what the program before us had.
+        """
         self.paths = paths
         self.rhythm = rhythm
+        self.lock = lock
+        self.taken = taken
         self.state = State()
         self.queue: asyncio.Queue[s.Signal] = asyncio.Queue()
         self.children = Children(paths, self.queue.put_nowait)
@@ -92,18 +116,27 @@ class Daemon:
         )
         self.relieving: set[asyncio.Task[None]] = set()
         self.sync_lock = asyncio.Lock()
-        self.adopted = asyncio.Event()
         self.serving = asyncio.Event()
-        self.asked_to_stop = asyncio.Event()
         self.pulse = Pulse(self.children, self.queue.put_nowait, lambda: self.state)
         self.prover = Prover(
             paths, self.children, self.web, lambda: self.state, self.sync_lock.locked, self.queue.join
         )
         change = ChangeProver(self.prover, self.queue.put_nowait, lambda: self.state)
-        self.activator = Activator(self.children, self.queue.put_nowait, lambda: self.state, change.ask)
+        self.guard = Guard(self.queue.put_nowait, lambda: self.state)
+        activator = Activator(
+            self.children, self.queue.put_nowait, lambda: self.state, change.ask, self.guard.follow
+        )
+        self.changes = Changes(
+            paths, self.desk, self.children, activator, self.handoff, lambda: self.state, self.sync_lock
+        )
+        self.sync, self.confirm = self.changes.sync, self.changes.confirm
+        self.keeper = Keeper(paths, self.desk, self.children, activator, lambda: self.state, self.changes)
+        self.asked_to_stop = self.changes.stopping
         self.lookout = Lookout(paths, self.queue.put_nowait, lambda: self.state, self.children.expect, rhythm)
-        self.desk.watch_problems = lambda: self.lookout.problems
-        self.loop: asyncio.AbstractEventLoop | None = None
+        self.control = ControlDoor(paths, taken.control if taken else None)
+        self.takeover = TakeOver(self, program)
+        watches = (self.takeover, self.lookout, self.guard)
+        self.desk.watch_problems = lambda: tuple(found for watch in watches for found in watch.problems)
 
     # ---- the one decider ----
 
@@ -111,23 +144,32 @@ class Daemon:
         """Take signals one by one until a requested stop is complete."""
         taken = 0
         while not self.state.stopped:
-            signal_seen = await self.queue.get()
             taken += 1
             if taken % _TURN == 0:
                 await asyncio.sleep(0)  # a full queue is taken from without a pause: let others work
-            before = self.state
-            self.state, commands = step(before, signal_seen, Now(now(), monotonic()))
-            self.observer.saw(before, signal_seen, self.state, commands)
-            for command in commands:
-                self.obey(command)
-            if isinstance(signal_seen, s.Adopted):
-                self.web.refresh()
-                self.pulse.look()
-                self.adopted.set()
-            self.queue.task_done()
-            phases = [child.phase for child in self.state.children.values()]
-            if phases and all(phase is Phase.SERVING for phase in phases):
-                self.serving.set()
+            self._decide(await self.queue.get())
+
+    def decide_all(self) -> None:
+        """Take all that was reported, at once; then, what is to be kept is the recorder's."""
+        self.queue.put_nowait(s.Leaving())
+        while not self.queue.empty():
+            self._decide(self.queue.get_nowait())
+
+    def _decide(self, signal_seen: s.Signal) -> None:
+        before = self.state
+        self.state, commands = step(before, signal_seen, Now(now(), monotonic()))
+        self.observer.saw(before, signal_seen, self.state, commands)
+        for command in commands:
+            self.obey(command)
+        if isinstance(signal_seen, s.Ticked):
+            self.pulse.decided()
+        if isinstance(signal_seen, s.Adopted):
+            self.web.refresh()
+            self.pulse.look()
+            self.changes.adopted.set()
+        self.queue.task_done()
+        if {child.phase for child in self.state.children.values()} == {Phase.SERVING}:
+            self.serving.set()
 
     def obey(self, command: s.Command) -> None:
         """The hands of the decider."""
@@ -151,28 +193,14 @@ class Daemon:
             case s.CloseTokens(machine):
                 self.web.arming.close(machine)
             case _:
-                self._save(command)
-
-    def _save(self, command: s.Saving) -> None:
-        match command:
-            case s.SaveLadder(machine, ladder):
-                self.recorder.save(LADDER, machine, ladder.as_json())
-            case s.SaveLife(machine, life):
-                self.recorder.save(LIFE, machine, life.as_json())
-            case s.SaveSighting(machine, sighting):
-                self.recorder.save(SEEN, machine, sighting.as_json())
-            case s.SaveStrays(rows):
-                for mac, row in rows.items():
-                    self.recorder.save(STRAY, mac.text, row.as_json() if row else None)
-            case s.SaveTokens(machine, tokens):
-                self.recorder.save(TOKENS, machine, [token.as_json() for token in tokens])
+                self.recorder.keep(command)
 
     async def _relieve(self, name: str, macs: frozenset[Mac]) -> None:
         """Not while a sync watches its children."""
         done = False
         try:
             async with self.sync_lock:
-                done = await self.children.relieve(name, macs)
+                done = not self.changes.leaving and await self.children.relieve(name, macs)
         finally:
             self.queue.put_nowait(s.Marked(name, macs if done else None))
 
@@ -180,11 +208,12 @@ class Daemon:
 
     async def serve(self) -> int:
         """From start to stop."""
-        self.loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self.loop.add_signal_handler(number, self.asked_to_stop.set)
+        self.changes.loop = asyncio.get_running_loop()
+        self.heed_signals()
         self.take_up()
-        if not await look_first(self.paths, self.rhythm, self.asked_to_stop):
+        if self.taken is not None:
+            self.web.expect(self.taken.listeners, self.taken.guests)
+        elif not await look_first(self.paths, self.rhythm, self.asked_to_stop):
             return ExitCode.FINE
         decider = asyncio.create_task(self.decide(), name="decider")
         tasks = [
@@ -194,18 +223,22 @@ class Daemon:
                 ("recorder", self.recorder.write_behind()),
                 ("endpoint", self.pulse.watch_endpoint()),
                 ("web", self.web.serve()),
-                ("keeper", self._keep_proven()),
+                ("keeper", self.keeper.watch()),
+                ("confirmation", self.changes.watch()),
                 ("hand-off", self.handoff.follow()),
                 ("observer", self.observer.watch()),
+                ("guard", self.guard.keep()),
                 ("images", self.web.images.watch(lambda: self.state.served.settings, now)),
             )
         ]
-        control = await self._open_control()
+        if self.taken is None:
+            await self._open_control()
         self.lookout.start()
         try:
             await self._first_generation()
             await self._settled()
             notify("READY=1", "STATUS=serving")
+            tasks.append(asyncio.create_task(self.takeover.watch(), name="take-over"))
             failed = asyncio.create_task(_first_failure([decider, *tasks]), name="failures")
             asked = asyncio.create_task(self.asked_to_stop.wait(), name="asked to stop")
             await asyncio.wait({failed, asked}, return_when=asyncio.FIRST_COMPLETED)
@@ -214,43 +247,64 @@ class Daemon:
             return ExitCode.FINE
         finally:
             notify("STOPPING=1")
-            await self._close(decider, tasks, control)
+            await self._close(decider, tasks)
 
     async def _first_generation(self) -> None:
         """Serve what was proven at once, then bring it up to date."""
-        adopted, left = await asyncio.to_thread(generation_to_serve, self.paths)
+        awaited = await asyncio.to_thread(confirm.unconfirmed, self.paths)
+        before_us = self.taken.generation if self.taken is not None else None
+        adopted, left = await asyncio.to_thread(generation_to_serve, self.paths, before_us)
+        self.children.stands_in, stays = standing_in(self.paths), False
         if adopted is not None:
+            await self.guard.follow(adopted.served)
             self.children.follow(adopted.served)
+            anew: list[s.Signal] = []
+            if self.taken is not None:
+                before, anew = go_on(self.taken, self.children, adopted.served.id)
+                self.queue.put_nowait(before)
             past = await asyncio.to_thread(self.recorder.past, _PAST, None)
             leases = remembered(past, adopted.served)
             assumed = once_machines(adopted.served) if self.history.lost_installs else ()
-            self.queue.put_nowait(s.Remembered(leases, assumed))
-            self.queue.put_nowait(adopted)
+            for told in (s.Remembered(leases, assumed), adopted, *anew):
+                self.queue.put_nowait(told)
             await self._settled()
-            if generations.read_manifest(self.paths, adopted.served.id or 0).pinned:
-                words = "a rolled-back generation is served; it stays until the next sync"
-                self.desk.sync_problem = problem("rolled-back", "warning", words, "pxe-appliance plan")
-                return
-        why, who = (left.why, left.who) if left else ("daemon start", "pxe-appliance serve")
+            dropped = awaited is not None and not awaited.rejected
+            stays = await self._stays(adopted.served.id or 0, dropped)
+        await self._open_control()
+        if adopted is not None:
+            notify("READY=1", "STATUS=serving")  # what follows may take its time
+        upgraded = adopted is not None and self.taken is not None and left is None
+        if stays or (upgraded and await unapplied.left_alone(self.paths, self.desk)):
+            return
+        request = route.Request(why="daemon start", who="pxe-appliance serve")
+        if left is not None:
+            to = left.id if left.pinned else None
+            request = route.Request(why=left.why, who=left.who, allow_mass_change=left.pinned, to=to)
         try:
-            await self.sync(route.Request(why=why, who=who))
+            await self.sync(request)
         except ApplianceError as error:
             if adopted is None and not isinstance(error, NotProven):
                 raise
             _log.error("the last good generation is served: %s", error.message)
 
-    async def _keep_proven(self) -> None:
-        """Prove a generation again that could not be proven, once all children serve; for ever."""
-        while True:
-            await asyncio.sleep(_PROVE_EVERY)
-            served = self.state.served
-            if served.id is None or served.proven or self.sync_lock.locked() or not self._runs(served.id):
-                continue
-            async with self.sync_lock:
-                with contextlib.suppress(ApplianceError):  # the next round, or status, says it again
-                    await asyncio.to_thread(route.prove_current, self.paths, self._activate)
-                    await self._readopt()
-                    self.desk.sync_problem = None
+    async def _stays(self, number: int, dropped: bool) -> bool:
+        """Whether what is served is not brought up to date by itself: a person has decided so, or has to.
+
+        `dropped`: this very start has not taken up a change that waited for its confirmation.
+        """
+        given_up = await asyncio.to_thread(confirm.unconfirmed, self.paths)
+        if self.children.stands_in is not None:
+            self.changes.stood_in(number, "a start could not make it the current one")
+        elif given_up is not None and given_up.id != number:
+            reason = given_up.rejected or confirm.NOT_CONFIRMED
+            self.changes.given_up(given_up.id, reason, number, now_first=dropped)
+        elif given_up is not None and given_up.waits:
+            self.changes.nothing_else(number)
+        elif generations.read_manifest(self.paths, number).pinned:
+            unapplied.stays(self.desk)
+        else:
+            return False
+        return True
 
     async def _settled(self) -> None:
         """Wait until the children serve, or it is clear that one of them does not come up."""
@@ -259,19 +313,22 @@ class Daemon:
                 await self.serving.wait()
                 await self.web.listening.wait()
 
-    async def _open_control(self) -> web.AppRunner:
-        clear_socket(self.paths)
-        app = control_app(self.desk, self)
-        add_proof(app, self.prover)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-        await runner.setup()
-        await web.UnixSite(runner, str(self.paths.control)).start()
-        open_to_group(self.paths)
-        return runner
+    async def _open_control(self) -> None:
+        """Let others ask and tell; whoever takes over, not before there is something to say."""
+        if self.control.fd is None:
+            app = control_app(self.desk, self)
+            add_proof(app, self.prover)
+            await self.control.open(app)
 
-    async def _close(
-        self, decider: asyncio.Task[None], tasks: list[asyncio.Task[None]], control: web.AppRunner
-    ) -> None:
+    def heed_signals(self) -> None:
+        """Stop, and let another program take our place, when we are told to."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.asked_to_stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self.takeover.asked.set)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # the program before us blocked it
+
+    async def _close(self, decider: asyncio.Task[None], tasks: list[asyncio.Task[None]]) -> None:
         """Let a sync finish, shut the doors, end the children, write what is left."""
         self.asked_to_stop.set()  # from here on, a new sync is refused
         with contextlib.suppress(TimeoutError):
@@ -282,14 +339,14 @@ class Daemon:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self.lookout.stop()
-        await control.cleanup()
-        clear_socket(self.paths)
+        await self.control.close()
         self.queue.put_nowait(s.StopRequested())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(decider), _STOP_SECONDS)
         for task in (pulse, decider):
             task.cancel()
         await asyncio.gather(pulse, decider, return_exceptions=True)
+        await self.guard.take_down()
         await asyncio.to_thread(self.recorder.flush)
         self.history.close()
 
@@ -334,57 +391,6 @@ class Daemon:
     async def note_stray(self, mac: str, note: str | None) -> dict[str, object]:
         """Have a stray ignored, or counted again."""
         return await self.desk.note_stray(mac, note)
-
-    async def sync(self, request: route.Request) -> dict[str, object]:
-        """Carry a change through on the running children."""
-        if self.asked_to_stop.is_set():
-            raise Refused("the daemon is stopping")
-        if self.children.log_is_full and self.state.served.id is not None:
-            raise SurroundingsError(
-                "cannot verify a change: there is no room for dnsmasq's log", hint=f"df -h {self.paths.run}"
-            )
-        async with self.sync_lock:
-            try:
-                outcome = await asyncio.to_thread(route.sync, self.paths, request, self._activate, self._runs)
-            except ApplianceError as error:
-                kind = EventKind.ROLLBACK if isinstance(error, NotProven) else EventKind.SYNC
-                self._happened(kind, {"reason": error.message, "why": request.why})
-                fix = "pxe-appliance check" if isinstance(error, OperatorError) else "pxe-appliance sync"
-                self.desk.sync_problem = problem("sync", "error", f"not in sync: {error.message}", fix)
-                raise
-            self.desk.sync_problem = None
-            if outcome.number != self.state.served.id or not self.state.served.proven:
-                await self._readopt()
-            if outcome.plan.empty:
-                self.observer.unchanged()
-            else:
-                self._happened(EventKind.SYNC, {"generation": str(outcome.number), "why": request.why})
-            told = outcome.as_json()
-            return {**told, "evidence": [*outcome.evidence, *await self.handoff.within_sync()]}
-
-    def _runs(self, number: int) -> bool:
-        """Whether all children run a generation."""
-        phases = {child.phase for child in self.state.children.values()}
-        return self.state.served.id == number and phases == {Phase.SERVING}
-
-    def _activate(self, applied: AppliedPlan) -> ProvenPlan:
-        """Called from the sync's thread; the activation itself runs on the loop."""
-        assert self.loop is not None
-        adopted = adopted_generation(self.paths)
-        assert adopted is not None
-        return asyncio.run_coroutine_threadsafe(self.activator.activate(applied, adopted), self.loop).result()
-
-    async def _readopt(self) -> None:
-        """Serve the proven generation everywhere before a sync is said to be done."""
-        adopted = await asyncio.to_thread(adopted_generation, self.paths)
-        if adopted is not None:
-            self.adopted.clear()
-            self.queue.put_nowait(adopted)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.adopted.wait(), _STOP_SECONDS)
-
-    def _happened(self, kind: EventKind, detail: dict[str, str]) -> None:
-        self.queue.put_nowait(s.Happened(Event(now(), kind, detail=detail)))
 
 
 async def _first_failure(tasks: list[asyncio.Task[None]]) -> None:

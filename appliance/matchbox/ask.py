@@ -80,12 +80,20 @@ def parse_script(text: str) -> Script | None:
     return Script(kernel, tuple(resolved), tuple(initrd), tuple(others))
 
 
+def joined(base: str, uri: str) -> str:
+    """A URI of a script as a whole URL; what is none (`http://[`) stays as it is written."""
+    try:
+        return urljoin(base, uri)
+    except ValueError:
+        return uri
+
+
 def compare_script(expected: Boot, found: Script, base: str) -> tuple[str, ...]:
     """What is different, each as a phrase. `base` is the URL that the script came from."""
     wanted = parse_script(ipxe_script(expected))
     assert wanted is not None
     differences = []
-    if urljoin(base, wanted.kernel) != urljoin(base, found.kernel):
+    if joined(base, wanted.kernel) != joined(base, found.kernel):
         differences.append(f"the kernel is {_shown(found.kernel)}, not {_shown(wanted.kernel)}")
     differences += _compare_initrd(wanted, found, base)
     differences += _compare_args(wanted.args, found.args)
@@ -138,15 +146,15 @@ def _without_options(parts: list[str]) -> tuple[str, list[str]]:
 
 
 def _compare_initrd(wanted: Script, found: Script, base: str) -> Iterator[str]:
-    ours = [urljoin(base, uri) for uri in wanted.initrd]
-    theirs = [urljoin(base, uri) for uri in found.initrd]
+    ours = [joined(base, uri) for uri in wanted.initrd]
+    theirs = [joined(base, uri) for uri in found.initrd]
     if ours != theirs and Counter(ours) == Counter(theirs):
         yield "the initrds come in another order"
     for uri in wanted.initrd:
-        if urljoin(base, uri) not in theirs:
+        if joined(base, uri) not in theirs:
             yield f"the initrd {_shown(uri)} is missing"
     for uri in found.initrd:
-        if urljoin(base, uri) not in ours:
+        if joined(base, uri) not in ours:
             yield f"the initrd {_shown(uri)} is not expected"
 
 

@@ -170,6 +170,8 @@ def _check_unique(document: Mapping[str, Mapping[str, object]]) -> None:
     for kind in ("directories", "files", "links"):
         listed = storage.get(kind, [])
         for item in listed if isinstance(listed, list) else []:
-            if item["path"] in seen:
-                raise IgnitionError(f"storage.{kind}: {item['path']} stands twice", path=f"storage.{kind}")
-            seen.add(item["path"])
+            path = item.get("path")
+            if path is None or path in seen:
+                wrong = "an entry has no path" if path is None else f"{path} stands twice"
+                raise IgnitionError(f"storage.{kind}: {wrong}", path=f"storage.{kind}")
+            seen.add(path)

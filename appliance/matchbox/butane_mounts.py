@@ -25,7 +25,7 @@ def mount_units(root: yaml.Node, storage: Mapping[str, object]) -> list[dict[str
         if not filesystem.pop(WITH_MOUNT_UNIT, False):
             continue
         where = f"storage.filesystems[{index}]"
-        for needed in ("format", "path"):
+        for needed in ("device", "format", "path"):
             if not filesystem.get(needed) and (needed, filesystem.get("format")) != ("path", "swap"):
                 raise refusal(root, f"{where}.{needed}", "is missing: with_mount_unit needs it")
         if filesystem["format"] == "none":
@@ -58,7 +58,8 @@ def _opened_by_network(volumes: list[Mapping[str, object]]) -> set[str]:
     for volume in volumes:
         clevis = volume.get("clevis")
         if isinstance(clevis, dict) and clevis.get("tang"):
-            found |= {f"/dev/mapper/{volume['name']}", f"/dev/disk/by-id/dm-name-{volume['name']}"}
+            name = volume.get("name", "")
+            found |= {f"/dev/mapper/{name}", f"/dev/disk/by-id/dm-name-{name}"}
     return found
 
 

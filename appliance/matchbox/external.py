@@ -25,6 +25,7 @@ from appliance.matchbox.push_plan import PREFIX, Delete, Found, Objects, Put, di
 from appliance.paths import Paths
 from appliance.settings import MatchboxSettings, Push
 from appliance.system.clock import monotonic
+from appliance.system.credentials import given
 
 _TOLD: Final = 10  # problems of a kind; a rack that is wrong altogether is not a thousand sentences
 
@@ -173,7 +174,8 @@ class _Pushing:
         from appliance.matchbox.push_tls import TlsFiles
 
         ca, cert, key = (Path(paths.in_keys(raw)) for raw in (settings.ca, settings.cert, settings.key))
-        with connected(settings.grpc, TlsFiles(ca, cert, key), halt=self._halt) as target:
+        files = TlsFiles(ca, cert, given(key, Path(paths.secrets)))
+        with connected(settings.grpc, files, halt=self._halt) as target:
             yield target
 
     def _halt(self) -> None:

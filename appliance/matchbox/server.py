@@ -227,7 +227,7 @@ class Endpoint:
     async def _file(self, request: web.Request, target: Target, file: AssetFile) -> web.StreamResponse:
         decision = decide(request.method, request.headers, file.size, file.version)
         status, headers, pieces = _laid_out(decision, file.size, file.content_type, file.version)
-        response = FileResponse(file.stream, status, headers, pieces)
+        response = FileResponse(file.stream, status, headers, pieces, _printable(target.path))
         reason = None
         tells = self._begun if request.method == "GET" and (response.content_length or 0) >= _LARGE else None
         try:

@@ -22,6 +22,7 @@ _IN_WORDS: Final = re.compile(
 )
 _YAML: Final = re.compile(r"(?:.*yaml: |\s+)line (?P<line>[0-9]+): (?P<what>.+)")
 _LAST: Final = re.compile(r"(?:Error translating config|couldn't parse config): (?P<what>.+)")
+_DIGITS: Final = 9  # of a place in a list
 _CONCLUSIONS: Final = (
     "source config is invalid", "config generated was invalid", "yaml: unmarshal errors",
     "config is not valid",
@@ -58,4 +59,4 @@ def _placed(said: str) -> Iterator[Flaw]:
 def keys_of(place: str) -> Keys:
     """`$.storage.files.0.path` as steps."""
     steps = place.removeprefix("$").lstrip(".").split(".")
-    return tuple(int(step) if step.isdecimal() else step for step in steps if step)
+    return tuple(int(step) if step.isdecimal() and len(step) <= _DIGITS else step for step in steps if step)
