@@ -84,6 +84,13 @@ class SurroundingsError(ApplianceError):
 
 
 class NotProven(ApplianceError):
-    """A change reached the wire, could not be shown to work, and was taken back."""
+    """A change reached the wire, could not be shown to work, and was taken back.
+
+    `evidence` is what was seen when the generation before it was proven again; empty where there was none.
+    """
 
     exit_code = ExitCode.ROLLED_BACK
+
+    def __init__(self, message: str, *, hint: str = "", evidence: Iterable[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.evidence = tuple(evidence)

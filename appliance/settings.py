@@ -25,6 +25,20 @@ class OtherServers(StrEnum):
     TELL = "tell"  # it starts, and says so
 
 
+class DefaultRoute(StrEnum):
+    """What becomes of a network whose interface carries the host's default route."""
+
+    REFUSE = "refuse"  # it is not served: such an interface faces production, as a rule
+    ALLOW = "allow"  # it is meant to be so: one network for everything
+
+
+class Forwarding(StrEnum):
+    """Whether this host may route packets between a network and others."""
+
+    DENY = "deny"
+    ALLOW = "allow"  # what the kernel and the operator's own rules forward, passes
+
+
 class Access(StrEnum):
     """Who may read an Ignition from our endpoint."""
 
@@ -66,6 +80,8 @@ class NetworkSettings:
     vlan: int | None = None  # its 802.1Q id as the network team knows it; machines there never see the tag
     other_servers: OtherServers = OtherServers.REFUSE
     mac: Mac | None = None  # of the interface: names change when a card is added, this does not
+    default_route: DefaultRoute = DefaultRoute.REFUSE
+    forwarding: Forwarding = Forwarding.DENY
 
     def subnet_of(self, ip: IPv4Address) -> IPv4Network | None:
         """The subnet of this network, our own or a relayed one, that `ip` lies in."""

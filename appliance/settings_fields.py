@@ -10,7 +10,17 @@ from typing import Final
 
 from appliance import grammar
 from appliance.reading import Unfit, shown
-from appliance.settings import Access, LogFormat, LogLevel, NetworkMode, Notice, OtherServers, Push
+from appliance.settings import (
+    Access,
+    DefaultRoute,
+    Forwarding,
+    LogFormat,
+    LogLevel,
+    NetworkMode,
+    Notice,
+    OtherServers,
+    Push,
+)
 from appliance.shapes import Field, ListOf, NamedTables, Number, Table, Text
 
 IMAGE_SOURCES: Final = ("flatcar", "fedora-coreos", "container-linux", "ipxe")
@@ -22,12 +32,17 @@ _LEASE_HINT: Final = 'write a number with s, m, h or d, such as "1h"'
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+def parse_duration(raw: str) -> int | None:
+    """A duration such as 150s, 10m, 1h or 1d, in seconds; None when it is none."""
+    found = _DURATION.fullmatch(raw)
+    return int(found[1]) * _UNITS[found[2]] if found else None
+
+
 def parse_lease(raw: str) -> int:
     """A lease time such as 150s, 10m, 1h or 1d, in seconds; ValueError when it is none or out of bounds."""
-    found = _DURATION.fullmatch(raw)
-    if not found:
+    seconds = parse_duration(raw)
+    if seconds is None:
         raise Unfit(f"{shown(raw)} is not a lease time", _LEASE_HINT)
-    seconds = int(found[1]) * _UNITS[found[2]]
     if seconds < _SHORTEST_LEASE:
         hint = f"dnsmasq gives none below {_SHORTEST_LEASE}s: write that or more"
         raise Unfit(f"a lease of {raw} is too short", hint)
@@ -61,10 +76,24 @@ OTHER_SERVERS: Final = Field(
 LEASE: Final = Field("lease", _LEASE, "how long an address is lent: 120s to 365d")
 RELAYED: Final = Field("relayed", ListOf(_RELAYED_TABLE, most=64), "VLANs behind DHCP relays")
 MTU: Final = Field("mtu", Number("an MTU", 576, 9216), "sent to machines as option 26")
-PINNED: Final = Field("mac", grammar.MAC, "the MAC that the interface has; doctor holds it against it")
+PINNED: Final = Field("mac", grammar.MAC, "the MAC that the interface has: with another, it is not served")
+DEFAULT_ROUTE: Final = Field(
+    "default_route",
+    grammar.word_of("what to do about a default route", DefaultRoute),
+    "the default route leaves by the interface: do not serve it, or serve it all the same",
+)
+FORWARDING: Final = Field(
+    "forwarding",
+    grammar.word_of("a forwarding", Forwarding),
+    "deny: this host routes nothing between the network and others; allow: what its kernel is set to",
+)
 NTP: Final = Field("ntp", ListOf(grammar.IPV4, most=8), "time servers, sent to machines as option 42")
 _NETWORK_TABLE: Final = Table(
-    "A PXE VLAN.", (INTERFACE, SUBNET, ADDRESS, MODE, OTHER_SERVERS, LEASE, RELAYED, MTU, NTP, VLAN, PINNED)
+    "A PXE VLAN.",
+    (
+        *(INTERFACE, SUBNET, ADDRESS, MODE, OTHER_SERVERS, LEASE, RELAYED, MTU, NTP, VLAN, PINNED),
+        *(DEFAULT_ROUTE, FORWARDING),
+    ),
 )
 
 PORT: Final = Field("port", Number("a port", 1, 65535), "where HTTP listens, on every PXE address")

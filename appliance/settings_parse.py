@@ -108,6 +108,8 @@ def _network(name: str, row: Row) -> NetworkSettings | None:
         ntp=ntp or (),
         vlan=row.get(keys.VLAN),
         mac=row.get(keys.PINNED),
+        default_route=row.get(keys.DEFAULT_ROUTE) or plain.default_route,
+        forwarding=row.get(keys.FORWARDING) or plain.forwarding,
     )
 
 
@@ -225,6 +227,8 @@ def _values(settings: Settings) -> Iterator[tuple[Path, str]]:
         yield (*at, keys.NTP.name), _listed(network.ntp)
         yield (*at, keys.VLAN.name), str(network.vlan or "")
         yield (*at, keys.PINNED.name), str(network.mac or "")
+        yield (*at, keys.DEFAULT_ROUTE.name), network.default_route.value
+        yield (*at, keys.FORWARDING.name), network.forwarding.value
     yield ("http", keys.PORT.name), str(settings.http.port)
     yield ("http", keys.HOSTS.name), _listed(settings.http.hosts)
     yield ("matchbox", keys.ENDPOINT.name), settings.matchbox.endpoint

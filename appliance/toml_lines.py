@@ -21,6 +21,7 @@ from appliance.reading import ENOUGH_PROBLEMS, Document, Path, dotted
 
 # Deep enough for every table of ours; tomllib's work grows with the square of a key's parts.
 _KEY_PARTS: Final = 32
+LONG_KEY: Final = f"a key has more than {_KEY_PARTS} parts"
 
 _KEY: Final = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
 _DOTTED: Final = rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*"
@@ -44,11 +45,9 @@ _AT: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 def read_toml(text: str, file: str, problems: list[Problem]) -> Document | None:
     """Parse TOML, byte order mark or not; None, and a problem with its line, when it is not TOML."""
     text = text.removeprefix("\ufeff")
-    for long_line in _LONG_LINE.finditer(text):
-        if _MANY_PARTS.search(long_line[0]):
-            line = text.count("\n", 0, long_line.start()) + 1
-            problems.append(Problem(file, line, "", f"a key has more than {_KEY_PARTS} parts", _NOT_OURS))
-            return None
+    if line := line_of_long_key(text):
+        problems.append(Problem(file, line, "", LONG_KEY, _NOT_OURS))
+        return None
     try:
         data = tomllib.loads(text)
     except RecursionError:
@@ -63,6 +62,14 @@ def read_toml(text: str, file: str, problems: list[Problem]) -> Document | None:
     else:
         return Document(file, data, TomlLines(text))
     return None
+
+
+def line_of_long_key(text: str) -> int:
+    """The line of a key of so many parts that tomllib would take long over it; 0 when there is none."""
+    for long_line in _LONG_LINE.finditer(text):
+        if _MANY_PARTS.search(long_line[0]):
+            return text.count("\n", 0, long_line.start()) + 1
+    return 0
 
 
 def _explain(text: str, file: str, message: str) -> Iterator[Problem]:

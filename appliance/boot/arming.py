@@ -64,7 +64,7 @@ class Armed:
                 bool(raw["closed"]),
                 str(raw.get("seen", "")),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"a kept token cannot be read: {error!r}") from error
 
 

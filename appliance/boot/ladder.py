@@ -165,7 +165,7 @@ class Ladder:
                 signs=tuple(read_sign(sign) for sign in raw.get("signs", ())),
                 to_disk=tuple(_time(at) for at in raw.get("to_disk", ())),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"a kept ladder cannot be read: {error!r}") from error
 
 

@@ -236,7 +236,7 @@ class Life:
                 facts=MappingProxyType({str(k): str(v) for k, v in facts.items()}),
                 macs=tuple(str(mac) for mac in raw.get("macs", ())),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"a kept life cannot be read: {error!r}") from error
 
 

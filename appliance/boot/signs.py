@@ -73,7 +73,7 @@ def read_sign(raw: object) -> Sign:
     """Read what `as_json` wrote.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError: when it is something else.
+        ValueError, KeyError, TypeError, AttributeError, OverflowError: when it is something else.
     """
     if not isinstance(raw, dict):
         raise ValueError("a kept sign should be an object")

@@ -207,7 +207,8 @@ def _broken(text: str, room: int) -> Iterator[str]:
 def _facts(status: Mapping[str, object]) -> Iterator[str]:
     generation = _table(status.get("generation"))
     if generation.get("id"):
-        yield f"generation {generation['id']}, {'proven' if generation.get('proven') else 'not proven yet'}"
+        proven = "proven" if generation.get("proven") else "not proven yet"
+        yield f"generation {generation['id']}, {'to be confirmed' if status.get('pending') else proven}"
     for network in [_table(n) for n in _list(status.get("networks"))][:4]:
         yield f"{network.get('name')} {network.get('subnet')} {'up' if network.get('up') else 'waits'}"
     if strays := status.get("strays"):

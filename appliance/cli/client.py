@@ -22,7 +22,6 @@ _ANSWER_LIMIT = 512 * 2**20
 _LINE_LIMIT = 2**20
 _KINDS: Mapping[str, type[ApplianceError]] = {
     "Refused": Refused,
-    "NotProven": NotProven,
     "SurroundingsError": SurroundingsError,
 }
 
@@ -113,7 +112,7 @@ def _answer(
 def _parsed(raw: bytes) -> object:
     try:
         value: object = json.loads(raw) if raw else None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise no_sense(raw.decode(errors="replace")) from error
     return value
 
@@ -147,6 +146,17 @@ def restored_error(value: object) -> ApplianceError:
     message = str(facts.get("message", "the daemon refused without a reason"))
     hint = str(facts.get("hint", ""))
     if facts.get("kind") == "OperatorError":
-        problems = [Problem(**p) for p in facts.get("problems", [])]
+        listed = facts.get("problems")
+        problems = [_problem(p) for p in listed if isinstance(p, dict)] if isinstance(listed, list) else []
         return OperatorError(message, problems=problems, hint=hint)
+    if facts.get("kind") == "NotProven":
+        seen = facts.get("evidence")
+        return NotProven(message, hint=hint, evidence=map(str, seen) if isinstance(seen, list) else ())
     return _KINDS.get(str(facts.get("kind")), ApplianceError)(message, hint=hint)
+
+
+def _problem(facts: Mapping[str, object]) -> Problem:
+    """A problem of a daemon that may be of another version."""
+    line = facts.get("line")
+    words = [str(facts.get(key, "")) for key in ("file", "path", "message", "hint")]
+    return Problem(words[0], line if isinstance(line, int) else 0, *words[1:])

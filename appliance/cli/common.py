@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from appliance.errors import ApplianceError, OperatorError
+from appliance.errors import ApplianceError, NotProven, OperatorError
 from appliance.paths import Paths
 from appliance.plain_text import safe_text
 
@@ -102,6 +102,10 @@ def report_error(error: ApplianceError) -> int:
             console.print(f"[bold]{_shown(place)}[/bold]:{_shown(path)} {_shown(problem.message)}")
             if problem.hint:
                 console.print(f"    [dim]{_shown(problem.hint)}[/dim]")
+    if isinstance(error, NotProven) and error.evidence:
+        console.print("Proven again after the rollback:")
+        for line in error.evidence:
+            console.print(f"  {_shown(line)}")
     console.print(f"[bold red]error:[/bold red] {_shown(error.message)}")
     if error.hint:
         console.print(f"  [dim]{_shown(error.hint)}[/dim]")

@@ -40,6 +40,7 @@ from appliance.sync.generations import current_id, load_generation
 from appliance.system.clock import now
 
 _NONE = "-"
+_NOTHING_NAMED = "no profile names an image that could be fetched"
 
 
 def list_images(paths: Paths, *, output: Output) -> None:
@@ -72,18 +73,23 @@ def fetch_images(
     """Fetch images, or all that profiles name; each one's failure is told, and the first decides the code."""
     settings = settings_of(paths)
     wanted = [ref_named(image) for image in images] or _named_by_profiles(paths)
+    if not wanted and wishes.pin:  # a person asked; a timer that finds nothing to do has not failed
+        hint = "name one: pxe-appliance images fetch flatcar/stable"
+        raise OperatorError(_NOTHING_NAMED, hint=hint)
     if wishes.digest is not None and len(wanted) != 1:
         raise OperatorError("cannot tell which image the digest is of", hint="fetch one image with --sha256")
     done: list[tuple[Fetched, bool]] = []
     code = ExitCode.FINE
     with Screen() as screen:
         shop = Shop(Store(paths), Seals(Path(paths.image_seals)), settings, screen, now, limits, wishes)
+        if not wanted:
+            screen.says(f"{_NOTHING_NAMED}: nothing to do")
         for ref in wanted:
             of_os = settings.images.get(ref.os, ImageSettings())
             for stream in (wanted_stream(ref, arch),) if arch else wanted_streams(ref, of_os):
                 try:
                     got = _bring(shop, stream, ref.version, folder)
-                    if use:
+                    if use and got.pinned:
                         use_version(shop.store, shop.seals, got.stream, got.version)
                 except ApplianceError as error:
                     code = code or ExitCode(report_error(error))
@@ -231,11 +237,7 @@ def _named_by_profiles(paths: Paths) -> list[ImageRef]:
     if loaded.inventory is None:
         raise OperatorError("cannot tell which images profiles name", problems=loaded.problems)
     refs = {p.source for p in loaded.inventory.profiles.values() if isinstance(p.source, ImageRef)}
-    found = sorted((ref for ref in refs if ref.os in SOURCES), key=str)
-    if not found:
-        hint = "name one: pxe-appliance images fetch flatcar/stable"
-        raise OperatorError("no profile names an image that could be fetched", hint=hint)
-    return found
+    return sorted((ref for ref in refs if ref.os in SOURCES), key=str)
 
 
 def _chosen(found: list[Row], images: Sequence[str]) -> list[Row]:
@@ -310,11 +312,14 @@ def _fetched_json(got: Fetched, *, current: bool) -> dict[str, object]:
         "arch": got.stream.arch,
         "fetched": got.fresh,
         "current": current,
+        "pinned": got.pinned,
     }
 
 
 def _fetched_line(store: Store, got: Fetched, *, current: bool) -> str:
     name = f"{got.stream}@{got.version}"
+    if not got.pinned:
+        return f"{name} is in the store, proven, and waits for its pin: pxe-appliance images verify --pin"
     came = "is in the store, proven and pinned" if got.fresh else "is in the store already"
     if current:
         return f"{name} {came}; it is current."

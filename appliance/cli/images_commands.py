@@ -48,6 +48,12 @@ def fetch(
         Path | None, typer.Option("--from", help="For local/NAME: the directory with vmlinuz and initrd.img.")
     ] = None,
     sha256: _Sha256 = None,
+    pin: Annotated[
+        bool,
+        typer.Option(
+            "--pin/--no-pin", help="Write images.lock; without, what is new is proven and waits for its pin."
+        ),
+    ] = True,
     allow_downgrade: _Downgrade = False,
     legacy_sha1: _Legacy = False,
     patience: Annotated[
@@ -70,7 +76,7 @@ def fetch(
             arch=_arch(arch),
             folder=folder,
             use=use,
-            wishes=Wishes(allow_downgrade, legacy_sha1, digest=_digest(sha256)),
+            wishes=Wishes(allow_downgrade, legacy_sha1, pin=pin, digest=_digest(sha256)),
             limits=Limits(patience=patience, tries=tries, deadline=deadline),
             output=output,
         )
@@ -179,7 +185,7 @@ def bundle_import(
     """Bring a bundle's releases into the store, each proven by this site's pins as a download is."""
     from appliance.cli import carrying
 
-    wishes = Wishes(allow_downgrade, legacy_sha1, local, _digest(sha256))
+    wishes = Wishes(allow_downgrade, legacy_sha1, local, digest=_digest(sha256))
     carrying.bundle_import(_session(context).paths, file, wishes)
 
 

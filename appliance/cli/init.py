@@ -27,7 +27,9 @@ mode      = "dhcp"                # "dhcp": we own addressing here; "proxy": ano
 lease     = "1h"                  # 120s at least; it is also how long a removed machine may keep its address
 # mtu     = 1500                  # sent to machines as option 26
 # ntp     = ["$address"]          # time servers, sent as option 42
-# mac     = "52:54:00:aa:00:ff"   # of the interface: doctor tells when another NIC has got its name
+# mac     = "52:54:00:aa:00:ff"   # of the interface: when another NIC has got its name, it is not served
+# default_route = "allow"         # serve although the default route leaves by it: one network for everything
+# forwarding = "allow"            # this host is the machines' router; otherwise it forwards nothing for them
 # vlan    = 110                   # its number as the network team knows it, for export switchports
 # relayed = [{ subnet = "192.0.2.0/24", router = "192.0.2.1" }]   # VLANs behind DHCP relays
 
@@ -106,7 +108,7 @@ def init(paths: Paths, interface: str, subnet: str, address: str | None = None) 
     try:
         for folder in folders:
             make_directory(Path(folder))
-        make_directory(Path(paths.secrets), 0o750)
+        make_directory(Path(paths.secrets), 0o700)
     except OSError as error:
         raise SurroundingsError(f"cannot make {error.filename}: {error.strerror}") from error
     write_atomic(inventory, _INVENTORY.substitute(words).encode())

@@ -124,6 +124,7 @@ def _status(paths: Paths) -> dict[str, object]:
             "at": manifest.at if manifest else None,
             "proven": manifest.proven if manifest else False,
         },
+        "pending": None,
         "networks": [],
         "machines": {"known": 0, "booting": 0, "booted": 0, "stuck": 0},
         "strays": 0,
@@ -155,6 +156,8 @@ def _status_lines(facts: Mapping[str, object]) -> Iterable[str]:
         if number
         else "generation  none yet"
     )
+    if until := _at(facts, "pending", "until"):
+        yield f"pending     generation {_at(facts, 'pending', 'previous')} again at {until}, unless confirmed"
     for network in _rows(facts.get("networks")):
         up = "up" if network.get("up") else "waiting"
         yield (
@@ -194,7 +197,7 @@ def _machine_cells(row: Mapping[str, object]) -> tuple[str, ...]:
 def _event(line: str) -> dict[str, object]:
     try:
         event: object = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise no_sense(line) from error
     if not isinstance(event, dict):
         raise no_sense(line)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from appliance.cli.common import Output, Session
+from appliance.cli.known_names import MachineName
 
 Ip = Annotated[str, typer.Option("--ip", metavar="IP|auto", help="Its address; auto: the next free one.")]
 Network = Annotated[str | None, typer.Option("--network", help="Its network, where there are several.")]
@@ -50,7 +51,7 @@ def add(
 
 def remove(
     context: typer.Context,
-    name: str,
+    name: MachineName,
     dry_run: DryRun = False,
     sync: Sync = False,
     yes: Yes = False,
@@ -64,7 +65,7 @@ def remove(
 
 def replace_mac(
     context: typer.Context,
-    name: str,
+    name: MachineName,
     new: Annotated[str, typer.Argument(metavar="NEW-MAC", help="In any usual spelling.")],
     old: Annotated[
         str | None, typer.Option("--old", help="Which of its MACs goes, where it has several.")

@@ -20,6 +20,7 @@ from appliance.cli import (
     images_commands,
     listings,
     machine_commands,
+    service,
     serving,
     strays_commands,
     webhooks,
@@ -38,6 +39,7 @@ from appliance.cli.common import (
     session_paths,
     stderr_console,
 )
+from appliance.cli.known_names import MachineName
 from appliance.errors import ApplianceError, ExitCode, SurroundingsError
 
 app = typer.Typer(
@@ -57,6 +59,14 @@ app.add_typer(export_app, name="export")
 app.add_typer(lab_app, name="lab")
 
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print it.")]
+WithinOption = Annotated[
+    str | None,
+    typer.Option(
+        "--confirm-within",
+        metavar="DURATION",
+        help="Take it back unless it is confirmed in time: 5s to 24h, such as 120s.",
+    ),
+]
 
 
 def _print_version(wanted: bool) -> None:
@@ -71,7 +81,10 @@ def root(
     root: Annotated[
         Path | None,
         typer.Option(
-            "--root", envvar=ROOT_VARIABLE, help="Put /etc, /var and /run of the appliance under DIR."
+            "--root",
+            envvar=ROOT_VARIABLE,
+            metavar="DIR",
+            help="Put /etc, /var and /run of the appliance under DIR.",
         ),
     ] = None,
     verbose: Annotated[
@@ -136,14 +149,29 @@ def sync(
     allow_mass_change: Annotated[
         bool, typer.Option("--allow-mass-change", help="More than a fifth of the machines may vanish.")
     ] = False,
+    confirm_within: WithinOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Bring the wire in line with the inventory: plan, check, apply, verify, or leave it as it was."""
-    from appliance.cli import syncing
+    from appliance.cli import confirming, syncing
 
+    within = confirming.within_option(confirm_within)
     syncing.sync(
-        _session(context).paths, yes=yes, why=why, allow_mass_change=allow_mass_change, output=output
+        _session(context).paths,
+        yes=yes,
+        why=why,
+        allow_mass_change=allow_mass_change,
+        output=output,
+        within=within,
     )
+
+
+@app.command()
+def confirm(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """Keep the change of a sync or rollback with --confirm-within; the daemon takes it back otherwise."""
+    from appliance.cli import confirming
+
+    confirming.confirm(_session(context).paths, output=output)
 
 
 @app.command()
@@ -161,12 +189,14 @@ def rollback(
         int | None, typer.Argument(help="The generation; default: the proven one before.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    confirm_within: WithinOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Go back to an earlier generation, verified like any change."""
-    from appliance.cli import syncing
+    from appliance.cli import confirming, syncing
 
-    syncing.rollback(_session(context).paths, number, yes=yes, output=output)
+    within = confirming.within_option(confirm_within)
+    syncing.rollback(_session(context).paths, number, yes=yes, output=output, within=within)
 
 
 @app.command()
@@ -200,7 +230,7 @@ def machines(context: typer.Context, output: OutputOption = Output.TABLE) -> Non
 @machine_app.command("show")
 def machine_show(
     context: typer.Context,
-    name: str,
+    name: MachineName,
     ignition: Annotated[
         bool, typer.Option("--ignition", help="The Ignition document that it would be given, instead.")
     ] = False,
@@ -216,7 +246,7 @@ def machine_show(
 
 
 @machine_app.command("reinstall")
-def machine_reinstall(context: typer.Context, name: str) -> None:
+def machine_reinstall(context: typer.Context, name: MachineName) -> None:
     """Give an installed machine (boot = "install-once") its installer again at its next boot."""
     listings.machine_turn(_session(context).paths, name, "reinstall")
 
@@ -224,7 +254,7 @@ def machine_reinstall(context: typer.Context, name: str) -> None:
 @machine_app.command("hold")
 def machine_hold(
     context: typer.Context,
-    name: str,
+    name: MachineName,
     reason: Annotated[str, typer.Option("--reason", "-m", help="Shown on the machine's own screen.")] = "",
 ) -> None:
     """Give a machine nothing to boot until it is released; its screen says why."""
@@ -232,7 +262,7 @@ def machine_hold(
 
 
 @machine_app.command("release")
-def machine_release(context: typer.Context, name: str) -> None:
+def machine_release(context: typer.Context, name: MachineName) -> None:
     """Let a held machine go on where it was."""
     listings.machine_turn(_session(context).paths, name, "release")
 
@@ -276,6 +306,7 @@ prove_command.register(app)
 why.register(app)
 machine_commands.register(machine_app, strays_commands.strays_app)
 webhooks.register(app)
+service.register(app)
 
 
 def main() -> None:

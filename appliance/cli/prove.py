@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from appliance.cli.client import no_sense, restored_error, stream
 from appliance.cli.common import Output, Session, print_json, print_lines, print_table, stderr_console
+from appliance.cli.known_names import machine_names
 from appliance.errors import ExitCode
 from appliance.paths import Paths
 
@@ -27,7 +28,9 @@ def register(app: typer.Typer) -> None:
     @app.command("prove")
     def prove(
         context: typer.Context,
-        machines: Annotated[list[str] | None, typer.Argument(help="Machines; default: all.")] = None,
+        machines: Annotated[
+            list[str] | None, typer.Argument(autocompletion=machine_names, help="Machines; default: all.")
+        ] = None,
         everything: Annotated[bool, typer.Option("--all", help="All machines: the default.")] = False,
         arch: Annotated[
             list[int] | None,
@@ -80,7 +83,7 @@ def _lines(paths: Paths, body: Mapping[str, object]) -> Iterator[Facts]:
     for raw in stream(paths, "/v1/prove", method="POST", body=body):
         try:
             value: object = json.loads(raw)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise no_sense(raw) from error
         if not isinstance(value, dict):
             raise no_sense(raw)

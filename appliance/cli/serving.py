@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from appliance.errors import ExitCode
 from appliance.paths import Paths
 
 
@@ -9,5 +10,8 @@ def serve(paths: Paths, *, verbose: bool) -> int:
     """Run the daemon in the foreground until SIGTERM or SIGINT; the exit code."""
     # The event loop and its HTTP side take half of the start-up time of every other command.
     from appliance.daemon.run import run_daemon
+    from appliance.daemon.takeover import is_only_checked
 
+    if is_only_checked():
+        return ExitCode.FINE
     return run_daemon(paths, verbose=verbose)

@@ -118,7 +118,7 @@ def messages(lines: Iterator[str]) -> Iterator[Told]:
         elif name == "data":
             try:
                 facts = json.loads(value)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(facts, dict):
                 yield event, facts

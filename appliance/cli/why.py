@@ -12,6 +12,7 @@ import typer
 
 from appliance.cli.client import ask
 from appliance.cli.common import Output, Session, print_json, print_lines, print_table
+from appliance.cli.known_names import MachineName
 from appliance.cli.listings import event_line
 from appliance.errors import Refused
 from appliance.paths import Paths
@@ -26,7 +27,7 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def why(
         context: typer.Context,
-        name: str,
+        name: MachineName,
         output: Annotated[Output, typer.Option("--output", "-o", help="How to print it.")] = Output.TABLE,
     ) -> None:
         """Why a machine does not go on: the reason, what to do, and what was seen."""

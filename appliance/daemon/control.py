@@ -16,6 +16,7 @@ from typing import Protocol
 from aiohttp import web
 
 from appliance.boot.policy import Cue
+from appliance.daemon.control_body import Malformed, flag_in, number_in, object_in, text_in
 from appliance.daemon.control_strays import (
     StrayActions,
     StrayReadings,
@@ -31,7 +32,9 @@ from appliance.daemon.control_telling import (
 from appliance.daemon.discreet import told_machine
 from appliance.daemon.feed import Feed
 from appliance.daemon.page import BoardStream
-from appliance.errors import ApplianceError, ExitCode, OperatorError, Refused, SurroundingsError
+from appliance.errors import ApplianceError, ExitCode, NotProven, OperatorError, Refused
+from appliance.reading import shown
+from appliance.sync.confirm import LONGEST, SHORTEST
 from appliance.sync.run import Request
 
 _STATUS = {
@@ -66,10 +69,12 @@ class Actions(WebhookActions, StrayActions, Protocol):
     """What the daemon can be told."""
 
     async def sync(self, request: Request) -> dict[str, object]: ...
+    async def confirm(self) -> dict[str, object]: ...
     async def turn(self, name: str, cue: Cue, reason: str = "") -> dict[str, object]: ...
     def ignition(self, name: str) -> bytes | None: ...
 
 
+_MOST_GENERATIONS = 10**9
 _READ_SECONDS = 30.0  # that a listener may take for one line
 
 _CUES = {cue.value: cue for cue in (Cue.REINSTALL, Cue.HOLD, Cue.RELEASE)}
@@ -79,15 +84,18 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def control_app(readings: Readings, actions: Actions) -> web.Application:
     """The application behind the control socket."""
-    app = web.Application(middlewares=[errors_as_json])
+    app = web.Application(middlewares=[no_browsers, errors_as_json])
     add_readings(app, readings)
 
     async def sync(request: web.Request) -> web.Response:
-        return web.json_response(await actions.sync(_sync_request(await _body(request))))
+        return web.json_response(await actions.sync(_sync_request(await object_in(request))))
+
+    async def confirm(_: web.Request) -> web.Response:
+        return web.json_response(await actions.confirm())
 
     async def turn(request: web.Request) -> web.Response:
-        body = await _body(request) if request.can_read_body else {}
-        cue, reason = _CUES[request.match_info["cue"]], str(body.get("reason", ""))[:200]
+        reason = text_in(await object_in(request, may_lack=True), "reason")
+        cue = _CUES[request.match_info["cue"]]
         return web.json_response(await actions.turn(request.match_info["name"], cue, reason))
 
     # Not among the readings: it holds secrets, and those are asked for on the PXE address, too.
@@ -102,6 +110,7 @@ def control_app(readings: Readings, actions: Actions) -> web.Application:
     add_stray_actions(app, actions)
     add_webhook_actions(app, actions)
     app.router.add_post("/v1/sync", sync)
+    app.router.add_post("/v1/confirm", confirm)
     app.router.add_post(f"/v1/machines/{{name}}/{{cue:{'|'.join(_CUES)}}}", turn)
     return app
 
@@ -156,7 +165,7 @@ def add_readings(
         return web.json_response(await readings.generations())
 
     async def generation(request: web.Request) -> web.Response:
-        return web.json_response(await readings.generation(_number(request.match_info["number"])))
+        return web.json_response(await readings.generation(number_in(request.match_info["number"])))
 
     app.router.add_get("/v1/networks", networks)
     app.router.add_get("/v1/generations", generations)
@@ -183,7 +192,7 @@ class EventStream:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """One request for events."""
-        limit = min(_number(request.query.get("limit", "200")), self._most)
+        limit = min(number_in(request.query.get("limit", "200")), self._most)
         machine = request.query.get("machine")
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         if request.query.get("follow") != "1":
@@ -197,8 +206,8 @@ class EventStream:
         try:
             with contextlib.suppress(ConnectionError, TimeoutError):  # gone, or does not read
                 await self._past(request, response, limit, machine)
-                while True:
-                    await _write(response, await queue.get())
+                while line := await queue.get():
+                    await _write(response, line)
         finally:
             self._room += 1
             self._readings.unsubscribe(queue)
@@ -224,6 +233,8 @@ def error_json(error: ApplianceError) -> dict[str, object]:
         "message": error.message,
         "hint": error.hint,
     }
+    if isinstance(error, NotProven):
+        facts["evidence"] = list(error.evidence)
     if isinstance(error, OperatorError):
         facts["problems"] = [asdict(p) for p in error.problems]
     return facts
@@ -235,33 +246,37 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         return await handler(request)
     except ApplianceError as error:
-        return web.json_response(error_json(error), status=_STATUS.get(error.exit_code, 500))
+        status = 400 if isinstance(error, Malformed) else _STATUS.get(error.exit_code, 500)
+        return web.json_response(error_json(error), status=status)
 
 
-async def _body(request: web.Request) -> dict[str, object]:
-    try:
-        value = await request.json()
-    except ValueError as error:
-        raise SurroundingsError("the request is not JSON") from error
-    if not isinstance(value, dict):
-        raise SurroundingsError("the request is not a JSON object")
-    return value
+@web.middleware
+async def no_browsers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn away what a browser asks: should anybody put this socket on a port, other sites' pages find it.
+
+    Browsers name the page that asks (Fetch standard: Origin with every write, Sec-Fetch-Site with all).
+    """
+    if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
+        return web.json_response({"error": "browsers are not served here: /ui/ is their page"}, status=403)
+    return await handler(request)
 
 
 def _sync_request(body: dict[str, object]) -> Request:
     to = body.get("to")
-    if to is not None and not isinstance(to, int):
-        raise SurroundingsError("the generation to go back to is not a number")
+    if to is not None and (not isinstance(to, int) or isinstance(to, bool) or not 0 < to < _MOST_GENERATIONS):
+        raise Malformed("the generation to go back to is not a number")
     return Request(
-        why=str(body.get("why", "sync"))[:200],
-        who=str(body.get("who", ""))[:64],
-        allow_mass_change=body.get("allow_mass_change") is True,
-        expected=str(body.get("expected", "")),
+        why=text_in(body, "why", otherwise="sync"),
+        who=text_in(body, "who", longest=64),
+        allow_mass_change=flag_in(body, "allow_mass_change"),
+        expected=text_in(body, "expected"),
         to=to,
+        confirm_within=_within(body.get("confirm_within", 0)),
     )
 
 
-def _number(text: str) -> int:
-    if not text.isdecimal() or len(text) > 9:
-        raise SurroundingsError(f"{text[:20]!r} is not a number")
-    return int(text)
+def _within(raw: object) -> int:
+    """The seconds in which a change has to be confirmed; 0: it has not to be."""
+    if isinstance(raw, int) and not isinstance(raw, bool) and (raw == 0 or SHORTEST <= raw <= LONGEST):
+        return raw
+    raise Malformed(f"a change cannot wait {shown(raw)} seconds for its confirmation")

@@ -6,9 +6,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from appliance.errors import SurroundingsError
-
-_NOTE = 200  # characters
+from appliance.daemon.control_body import object_in, text_in
 
 
 class StrayReadings(Protocol):
@@ -41,7 +39,7 @@ def add_stray_actions(app: web.Application, actions: StrayActions) -> None:
     """`ignore` and `unignore` of one stray: answered when it is on disk."""
 
     async def ignore(request: web.Request) -> web.Response:
-        note = await _note(request) if request.can_read_body else ""
+        note = text_in(await object_in(request, may_lack=True), "note")
         return web.json_response(await actions.note_stray(request.match_info["mac"], note))
 
     async def unignore(request: web.Request) -> web.Response:
@@ -49,14 +47,3 @@ def add_stray_actions(app: web.Application, actions: StrayActions) -> None:
 
     app.router.add_post("/v1/strays/{mac}/ignore", ignore)
     app.router.add_post("/v1/strays/{mac}/unignore", unignore)
-
-
-async def _note(request: web.Request) -> str:
-    try:
-        body = await request.json()
-    except ValueError as error:
-        raise SurroundingsError("the request is not JSON") from error
-    note = body.get("note", "") if isinstance(body, dict) else None
-    if not isinstance(note, str):
-        raise SurroundingsError('the note of a stray should be text: {"note": "..."}')
-    return note[:_NOTE]

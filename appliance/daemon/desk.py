@@ -43,6 +43,7 @@ from appliance.daemon.strays import on_ledger, stray_facts, stray_rows
 from appliance.daemon.web import WebSide
 from appliance.errors import Refused, SurroundingsError
 from appliance.paths import Paths
+from appliance.sync.confirm import Pending
 from appliance.system.clock import monotonic, now
 from appliance.system.shipped import shipped_page
 
@@ -72,6 +73,7 @@ class Desk:
         self._telling_strays = asyncio.Lock()
         self._strays_told: dict[bool, tuple[Ledger | None, float, list[dict[str, object]]]] = {}
         self.sync_problem: dict[str, str] | None = None
+        self.pending: Pending | None = None
         self.handoff_problems: tuple[dict[str, str], ...] = ()
         self.watch_problems: Callable[[], tuple[dict[str, str], ...]] = tuple
         self._past = PastGenerations(paths)
@@ -104,7 +106,8 @@ class Desk:
         problems += [*self.web.problems, *self.handoff_problems, *self.watch_problems()]
         problems += self.observer.hooks.problems
         pids, outside = self._children.pids, self.web.outside
-        process = Process(os.getpid(), self.started, pids, tuple(problems), outside)
+        waits = self.pending.as_json() if self.pending else None
+        process = Process(os.getpid(), self.started, pids, tuple(problems), outside, waits)
         return status_json(self._state(), process, now())
 
     def machines(self) -> list[dict[str, object]]:

@@ -174,6 +174,8 @@ def why_down(state: State, network: NetworkSettings) -> str:
     """Why a network's interface cannot be used; empty when it can."""
     if state.usable(network.name):
         return ""
+    if network.name in state.dangers:
+        return state.dangers[network.name].message
     seen = state.interfaces.get(network.name)
     if seen is None or not seen.present:
         return f"interface {network.interface} does not exist"
@@ -184,6 +186,8 @@ def why_down(state: State, network: NetworkSettings) -> str:
 
 def up_again(state: State, network: NetworkSettings) -> str:
     """The command that makes a network's interface usable."""
+    if network.name in state.dangers:
+        return state.dangers[network.name].fix
     seen = state.interfaces.get(network.name)
     interface = network.interface
     if seen is None or not seen.present:

@@ -90,6 +90,11 @@ class Feed:
         """How many follow at this moment."""
         return len(self._followers)
 
+    def dismiss(self) -> None:
+        """Tell everybody who follows that nothing more comes from here; a page asks again by itself."""
+        for follower in self._followers:
+            follower.end()
+
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncIterator[tuple[Follower, list[bytes]]]:
         """Follow within the block: the follower, and the messages that tell it all there is so far."""

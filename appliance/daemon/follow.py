@@ -14,6 +14,7 @@ LINE_LIMIT = 2048  # dnsmasq's own lines end at 1,024 bytes
 CHUNK = 1 << 16  # some 600 lines: others get their turn between two of these
 BACKLOG_LIMIT = 32 << 20  # more unread than this is skipped: being current matters more than being complete
 ROTATE_AT = 8 << 20
+_BEFORE = 1 << 14  # more than dnsmasq writes about one packet
 
 
 @dataclass(slots=True)
@@ -34,6 +35,26 @@ class LogFollower:
             self.close()
             lines = self._drain()
         return lines
+
+    def go_on(self, fd: int, position: int, *, torn: bool) -> list[str]:
+        """Follow the open file `fd` from `position` on; the lines before it, for whoever has to know them.
+
+        As it was being read by the program before us. `torn`: the line there has lost its beginning.
+        """
+        self.close()
+        self._fd, self._torn = fd, torn
+        self._inode = os.fstat(fd).st_ino
+        start = max(0, position - _BEFORE)
+        os.lseek(fd, position, os.SEEK_SET)
+        before = os.pread(fd, position - start, start).split(b"\n")
+        return [line[:LINE_LIMIT].decode(errors="replace") for line in before[1 if start else 0 : -1]]
+
+    @property
+    def place(self) -> tuple[int, int, bool] | None:
+        """What `go_on` needs; None while there is no file."""
+        if self._fd is None:
+            return None
+        return self._fd, self.position - len(self._rest), self._torn
 
     @property
     def size(self) -> int:

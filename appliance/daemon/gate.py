@@ -3,7 +3,8 @@
 Linux answers for an address on whatever interface a packet comes in (the weak host model), so a socket bound
 to our PXE address alone would also serve the other networks of this host (measured). And every connection
 costs a file descriptor that the children's logs and the control socket need too. Whoever gives himself many
-addresses of the VLAN must not crowd out its machines: all strangers together have a part of the room.
+addresses of the VLAN must not crowd out its machines: all strangers together have a part of the room, one
+NIC has no more than one machine, and an address is a machine's only if its NIC answers for it.
 """
 
 from __future__ import annotations
@@ -11,16 +12,22 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
+from appliance.addresses import Mac
 from appliance.daemon.served import Served
 from appliance.daemon.status import problem
+from appliance.inventory.model import Machine
 from appliance.matchbox.methods import Connection
-from appliance.settings import NetworkMode
+from appliance.settings import Access, NetworkMode
 from appliance.system.clock import monotonic
+from appliance.system.network import neighbour
 
 MOST = 1024
 MOST_PER_PEER = 64  # firmware and iPXE use one or two; a kernel's download tool some more
@@ -29,18 +36,45 @@ MOST_PER_STRANGER = 16
 _TOLD_FOR = 60.0  # seconds
 
 
+class Peer(NamedTuple):
+    """The other end of a connection, judged when it came. All connections are counted at each new one.
+
+    `holder` is the MAC of the NIC that answers for the address, or the address where no NIC can be told.
+    `inside`: of a PXE network. `expected`: a machine at its address, or this host.
+    """
+
+    address: str
+    holder: str
+    inside: bool = False
+    expected: bool = False
+
+
 @dataclass(slots=True)
 class Crowd:
     """When a connection was refused last for want of room, and who held most."""
 
     at: float = float("-inf")
-    peer: str = ""
+    holder: str = ""
+    address: str = ""
     held: int = 0
     strangers: bool = False
+    seen: WeakKeyDictionary[asyncio.BaseTransport, Peer] = field(default_factory=WeakKeyDictionary)
 
-    def note(self, open_now: Counter[str], *, strangers: bool) -> None:
+    def peer_of(self, transport: asyncio.BaseTransport, served: Served) -> Peer:
+        """Who is at the other end; the kernel is asked once for each connection."""
+        found = self.seen.get(transport)
+        if found is None:
+            found = self.seen[transport] = peer_at(address_of(transport), served)
+        return found
+
+    def note(self, open_now: Counter[Peer], *, strangers: bool) -> None:
         """A connection is being refused: these are open."""
-        (self.peer, self.held), self.at, self.strangers = open_now.most_common(1)[0], monotonic(), strangers
+        by_holder = Counter[str]()
+        for peer, held in open_now.items():
+            by_holder[peer.holder] += held
+        ((self.holder, self.held),) = by_holder.most_common(1)
+        self.address = next(peer.address for peer in open_now if peer.holder == self.holder)
+        self.at, self.strangers = monotonic(), strangers
 
     def problems(self) -> list[dict[str, str]]:
         """What an operator has to know, for as long as it goes on."""
@@ -51,9 +85,9 @@ class Crowd:
             if self.strangers
             else ("all HTTP connections are taken, and machines are refused")
         )
-        message = f"{who}; most are {self.peer}'s ({self.held})"
+        message = f"{who}; most are {self.holder}'s ({self.held})"
         severity = "warning" if self.strangers else "error"
-        return [problem("http-crowded", severity, message, f"ip neigh show {self.peer}")]
+        return [problem("http-crowded", severity, message, f"ip neigh show {self.address}")]
 
 
 class Gate(asyncio.Protocol):
@@ -67,11 +101,14 @@ class Gate(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Decide about one connection."""
         assert isinstance(transport, asyncio.Transport)
-        peers = Counter(peer_of(c.transport) for c in self._server.connections if c.transport is not None)
-        peer, served = peer_of(transport), self._served()
-        if not admitted(peer, peers, served):
-            if peers and peer and served.settings.network_of(IPv4Address(peer)) is not None:
-                self._crowd.note(peers, strangers=not is_expected(peer, served))
+        served, crowd = self._served(), self._crowd
+        peers = Counter(
+            crowd.peer_of(c.transport, served) for c in self._server.connections if c.transport is not None
+        )
+        peer = crowd.peer_of(transport, served)
+        if not admitted(peer, peers):
+            if peer.inside and (not peer.expected or peers.total() >= MOST):
+                crowd.note(peers, strangers=not peer.expected)
             transport.abort()
             return
         handler = Connection(self._server)
@@ -79,33 +116,54 @@ class Gate(asyncio.Protocol):
         handler.connection_made(transport)
 
 
-def peer_of(transport: asyncio.BaseTransport) -> str:
+def address_of(transport: asyncio.BaseTransport) -> str:
     """The peer's address in text."""
     name = transport.get_extra_info("peername")
     return str(name[0]) if name else ""
 
 
-def is_expected(peer: str, served: Served) -> bool:
-    """Whether a peer is a machine's address, or this host's.
-
-    Where another server gives the addresses, they tell nothing: there, everybody is.
-    """
-    address = IPv4Address(peer)
-    network = served.settings.network_of(address)
-    if network is None:
-        return False
-    return address in served.by_ip or address == network.address or network.mode is NetworkMode.PROXY
-
-
-def admitted(peer: str, open_now: Counter[str], served: Served) -> bool:
-    """Whether `peer` may have one more connection."""
+def peer_at(address: str, served: Served, look: Callable[[IPv4Address, str], str | None] = neighbour) -> Peer:
+    """Who is at an address: by it, and by the kernel's neighbour where no router stands between."""
     try:
-        address = IPv4Address(peer)
+        ip = IPv4Address(address)
     except AddressValueError:
+        return Peer(address, address)
+    network = served.settings.network_of(ip)
+    if network is None:
+        return Peer(address, address)
+    if ip == network.address:
+        return Peer(address, address, inside=True, expected=True)
+    mac = None
+    if ip in network.subnet:
+        with suppress(OSError, ValueError):  # a tunnel has neighbours without a MAC
+            mac = Mac.parse(look(ip, network.interface) or "")
+    owner = _owner(mac, served) if mac else None
+    if owner is None and served.settings.matchbox.ignition is Access.LEASE:
+        mac = None  # a switch may answer for every host, with a MAC of its own
+    # Where another server gives the addresses they tell nothing: there, the NIC alone does.
+    proxied = network.mode is NetworkMode.PROXY
+    machine = owner if proxied else served.by_ip.get(ip)
+    if mac is None:
+        expected = proxied or machine is not None
+    else:
+        expected = owner is not None and machine is not None and owner.name == machine.name
+    return Peer(address, mac.text if mac else address, inside=True, expected=expected)
+
+
+def _owner(mac: Mac, served: Served) -> Machine | None:
+    """Whose NIC it is; a bond can speak with the MAC of any of its members."""
+    other = served.other_nics.get(mac)
+    return served.by_mac.get(mac) or (other[0] if other else None)
+
+
+def admitted(peer: Peer, open_now: Counter[Peer]) -> bool:
+    """Whether `peer` may have one more connection."""
+    if not peer.inside or open_now.total() >= MOST:
         return False
-    if served.settings.network_of(address) is None:
+    if sum(held for who, held in open_now.items() if who.holder == peer.holder) >= MOST_PER_PEER:
         return False
-    if is_expected(peer, served):
-        return open_now.total() < MOST and open_now[peer] < MOST_PER_PEER
-    strangers = sum(held for who, held in open_now.items() if who and not is_expected(who, served))
-    return strangers < MOST_OF_STRANGERS and open_now[peer] < MOST_PER_STRANGER
+    if peer.expected:
+        return True
+    strangers = [(who.address, held) for who, held in open_now.items() if not who.expected]
+    at_address = sum(held for address, held in strangers if address == peer.address)
+    return sum(held for _, held in strangers) < MOST_OF_STRANGERS and at_address < MOST_PER_STRANGER

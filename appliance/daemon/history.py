@@ -84,7 +84,7 @@ class History:
         for key, body in self._db.execute(f"SELECT {_key(table)}, body FROM {table}"):  # noqa: S608
             try:
                 found[key] = json.loads(body)
-            except ValueError:
+            except (ValueError, RecursionError):
                 found[key] = None
         return found
 
@@ -117,6 +117,8 @@ class _Opened:
 
 
 def _opened(path: Path) -> _Opened:
+    if path.is_fifo() or path.is_socket() or path.is_char_device() or path.is_block_device():
+        return _instead_of_no_file(path)
     try:
         return _Opened(_open(path))
     except sqlite3.DatabaseError as error:
@@ -135,6 +137,18 @@ def _opened(path: Path) -> _Opened:
         _log.error("cannot write the history, it is kept in memory until the next start: %s", error)
         words = f"the history cannot be written and is kept in memory: {error}"
         return _Opened(_in_memory(path), words, durable=False)
+
+
+def _instead_of_no_file(path: Path) -> _Opened:
+    """SQLite would wait for ever for the other end of a FIFO, and the whole VLAN with it."""
+    _log.error("%s is no file: it is set aside, and the history begun anew", path)
+    try:
+        path.replace(path.with_name(path.name + ".odd"))
+    except OSError as error:
+        words = f"the history is no file, and stays so: {error.strerror}; it is kept in memory"
+        return _Opened(_in_memory(path.with_name("none")), words, durable=False, lost_installs=True)
+    words = f"the history was no file: it was set aside as {path.name}.odd and begun anew"
+    return replace(_opened(path), problem=words, lost_installs=True)
 
 
 def _salvage(path: Path, db: sqlite3.Connection) -> int | None:

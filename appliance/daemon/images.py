@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -38,7 +39,9 @@ from appliance.paths import Paths
 from appliance.settings import Settings
 from appliance.sync.documents import makes_ignition
 from appliance.sync.handover import boot_of, machine_url
+from appliance.sync.publish import sweep
 
+_log = logging.getLogger("pxe-appliance")
 _EVERY: Final = 5.0  # seconds between looks at what is on disk
 
 Release = tuple[Stream, str]
@@ -55,6 +58,8 @@ class Images:
         self._booting = booting
         self._hashing = threading.Lock()
         self._damaged: Mapping[Release, str] = {}
+        self._tftp = Path(paths.tftp)
+        self._stuck = ""
         self.findings: tuple[Finding, ...] = ()
 
     async def watch(self, settings: Callable[[], Settings], now: Callable[[], datetime]) -> None:
@@ -147,7 +152,20 @@ class Images:
         with self._hashing:  # a rack that boots at once waits for one reading of the file
             return self._seals.check_open(fd, file, pin)
 
+    def _sweep(self) -> None:
+        """Keep the TFTP root to plain files: dnsmasq follows a link."""
+        stuck = ""
+        try:
+            for name in sweep(self._tftp):
+                _log.warning("%s was taken out of the TFTP root: only plain files are served", name)
+        except OSError as error:
+            stuck = str(error)
+        if stuck and stuck != self._stuck:
+            _log.warning("cannot keep the TFTP root to plain files: %s", stuck)
+        self._stuck = stuck
+
     def _look(self, settings: Settings, at: datetime) -> None:
+        self._sweep()
         with self._hashing:
             found = findings(self._store, self._seals, settings, at)
             damaged = {}

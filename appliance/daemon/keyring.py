@@ -12,6 +12,7 @@ from appliance.daemon.status import problem
 from appliance.matchbox.signing import KeyringError, Signatures, given_passphrase, load_key
 from appliance.paths import Paths
 from appliance.settings import Settings
+from appliance.system.credentials import given
 
 _OFF = "signatures are off: the settings name no keyring"
 _Look = tuple[str, tuple[int, ...]]
@@ -31,7 +32,7 @@ class Keyring:
     async def refresh(self, settings: Settings) -> None:
         """Look at the setting and the file, and read the key again when one of them looks different."""
         name = settings.matchbox.keyring if settings.matchbox.builtin else ""
-        file = Path(self._paths.keyring(name))
+        file = given(Path(self._paths.keyring(name)), Path(self._paths.secrets))
         seen = (name, _looks(file) if name else ())
         if seen == self._seen:
             return

@@ -20,6 +20,7 @@ from appliance.daemon.served import Served
 from appliance.daemon.sightings import Sighting
 from appliance.dnsmasq.lifecycle import Child, Patience, Phase
 from appliance.system.network import InterfaceState
+from appliance.system.safety import Danger
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class State:
     probed_at: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     last_words: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     interfaces: Mapping[str, InterfaceState] = field(default_factory=lambda: MappingProxyType({}))
+    dangers: Mapping[str, Danger] = field(default_factory=lambda: MappingProxyType({}))  # what is withheld
     ladders: Map[str, Ladder] = field(default_factory=Map)  # these two change with every packet of a boot:
     leases: Map[str, Lease] = field(default_factory=Map)  # a copy for each would cost with every machine
     lives: Map[str, Life] = field(default_factory=Map)
@@ -64,6 +66,15 @@ class State:
         return self.stopping and all(c.phase is Phase.STOPPED for c in self.children.values())
 
     def usable(self, network: str) -> bool:
-        """Whether a network's interface can carry our probes: there, up, with our address."""
+        """Whether a network's interface can carry our probes: there, up, with our address, not withheld."""
         seen, wanted = self.interfaces.get(network), self.served.settings.networks.get(network)
-        return bool(seen and wanted and seen.present and seen.up and seen.holds(wanted.address))
+        ready = bool(seen and wanted and seen.present and seen.up and seen.holds(wanted.address))
+        return ready and network not in self.dangers
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The children that shall run: those of what is served, without what is withheld."""
+        if self.served.settings.networks.keys() <= self.dangers.keys():
+            return ()  # nobody to give a file to either
+        withheld = {f"dhcp:{name}" for name in self.dangers}
+        return tuple(name for name in self.served.children() if name not in withheld)

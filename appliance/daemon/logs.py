@@ -186,6 +186,12 @@ class Logs(logging.Handler):
             sink.put(shape(Line(now(), Severity.WARNING, words)))
         sink.put(shape(line_of(record)))
 
+    def flush(self) -> None:
+        """Write what waits, within a second, and go on."""
+        with self._swapping:
+            if self._sink is not None and self._used is not None:
+                self._use(self._used)
+
     def close(self) -> None:
         """Write what is left."""
         with self._swapping:

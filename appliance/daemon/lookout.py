@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from appliance.addresses import Mac
 from appliance.daemon import signals as s
+from appliance.daemon.claims import Claims
 from appliance.daemon.ear import Ear
 from appliance.daemon.known import State
 from appliance.daemon.overheard import Overheard, answering_server, chosen_server, client_uuid
@@ -70,11 +71,21 @@ class Lookout:
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
         self._deaf: dict[str, str] = {}
+        self._claims = Claims()
 
     @property
     def problems(self) -> tuple[dict[str, str], ...]:
-        """Networks that cannot be watched, in the public shape of `status`."""
-        return tuple(
+        """Networks that cannot be watched, or that another of us serves, in the public shape of `status`."""
+        twice = tuple(
+            {
+                "id": "rogue-server",
+                "severity": "error",
+                "message": f"another pxe-appliance (process {pid}) answers DHCP on {interface}, too",
+                "fix": f"ps -fp {pid}",
+            }
+            for interface, pid in sorted(self._claims.others.items())
+        )
+        return twice + tuple(
             {
                 "id": "rogue-watch",
                 "severity": "warning",
@@ -97,6 +108,7 @@ class Lookout:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._close_all()
+        self._claims.close()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -152,6 +164,7 @@ class Lookout:
             if not same or not state.usable(name) or not post.ear.attached:
                 post.ear.close()
                 del self._posts[name]
+        self._claims.follow(n.interface for n in networks.values() if n.mode is NetworkMode.DHCP)
         self._deaf = {name: why for name, why in self._deaf.items() if state.usable(name)}
         for name, network in networks.items():
             if name not in self._posts and state.usable(name):

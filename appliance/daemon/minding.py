@@ -10,8 +10,10 @@ from typing import TypeAlias, TypeVar
 from appliance.boot.events import Event, EventKind
 from appliance.daemon import signals as s
 from appliance.daemon.known import Now, State
+from appliance.daemon.outages import after_look
 from appliance.dnsmasq.lifecycle import Child, Order, Phase
 from appliance.dnsmasq.lifecycle import Signal as ChildSignal
+from appliance.system.safety import Danger
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -59,9 +61,28 @@ def exited(state: State, name: str, rc: int, said: str, now: Now) -> Stepped:
 
 def without_gone(state: State) -> State:
     """Forget children that have ended and that no network wants any more."""
-    wanted = set(state.served.children())
+    wanted = set(state.wanted)
     kept = {n: c for n, c in state.children.items() if n in wanted or c.phase is not Phase.STOPPED}
     return replace(state, children=MappingProxyType(kept)) if len(kept) != len(state.children) else state
+
+
+def taken_over(state: State, before: s.TakenOver, now: Now) -> State:
+    """The state with the children of the program before us: all of them just gave a sign of life.
+
+    A back-off is over: who takes over tries at once.
+    """
+    children = {
+        child.name: replace(
+            child, alive_at=now.monotonic, wake_at=now.monotonic if child.phase is Phase.BACKOFF else None
+        )
+        for child in before.children
+    }
+    return replace(
+        state,
+        children=MappingProxyType(children),
+        marked=before.marked,
+        declined=MappingProxyType(dict.fromkeys(before.declined, now.monotonic)),
+    )
 
 
 def reload_due(state: State, name: str, now: Now) -> Stepped:
@@ -144,6 +165,36 @@ def _phase_event(state: State, before: Child, after: Child, now: Now) -> list[s.
     network = state.served.network_of_child(after.name)
     event = Event(now.wall, EventKind.DNSMASQ, network=network.name if network else None, detail=detail)
     return [s.Record(event)]
+
+
+def with_wanted(state: State, now: Now) -> Stepped:
+    """Every child that shall run is started, every other one ends."""
+    wanted = state.wanted
+    children = dict(state.children)
+    for name in wanted:
+        children.setdefault(name, Child(name))
+    state = replace(state, children=MappingProxyType(children))
+    commands: list[s.Command] = []
+    for name in sorted(children):
+        state, more = turn_child(state, name, ChildSignal.START if name in wanted else ChildSignal.STOP, now)
+        commands += more
+    return without_gone(state), commands
+
+
+def judged(state: State, network: str, danger: Danger | None, now: Now) -> Stepped:
+    """A network became unsafe, or is safe again: what answers on it ends, or comes back."""
+    if state.dangers.get(network) == danger:
+        return state, []
+    others = {name: known for name, known in state.dangers.items() if name != network}
+    withheld, was_withheld = danger is not None, network in state.dangers
+    state = replace(state, dangers=MappingProxyType(others | ({network: danger} if danger else {})))
+    if network not in state.served.settings.networks or withheld == was_withheld:
+        return state, []
+    words = f"it is not served: {danger.message}" if danger else "it is safe again, and served"
+    detail = {"phase": "withheld" if danger else "released", "message": f"network {network}: {words}"}
+    told = s.Record(Event(now.wall, EventKind.DNSMASQ, network=network, detail=detail))
+    state, commands = with_wanted(after_look(state, now.wall), now)
+    return state, [told, *commands]
 
 
 def turn_all(state: State, signal: ChildSignal, now: Now) -> Stepped:

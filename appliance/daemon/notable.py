@@ -107,7 +107,8 @@ def of_event(event: Event, *, first: bool) -> Note | None:
         case K.SYNC if reason:
             return _of_event(event, f"sync failed: {reason}", Severity.ERROR, Notice.SYNC)
         case K.SYNC:
-            words = f"generation {detail.get('generation', '?')} is current: {detail.get('why', '')}"
+            until = f" until {detail['until']}, unless it is confirmed" if "until" in detail else ""
+            words = f"generation {detail.get('generation', '?')} is current{until}: {detail.get('why', '')}"
             return _of_event(event, words, Severity.INFO, Notice.SYNC)
         case K.ROLLBACK:
             return _of_event(event, f"rolled back: {reason}", Severity.ERROR, Notice.ROLLBACK)

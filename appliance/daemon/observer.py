@@ -158,7 +158,7 @@ class Observer:
     def _count_sync(self, event: Event) -> None:
         if event.kind is EventKind.ROLLBACK:
             self._sync("rolled-back")
-        elif event.kind is EventKind.SYNC:
+        elif event.kind is EventKind.SYNC and "until" not in event.detail:  # that one has not ended yet
             self._sync("failed" if "reason" in event.detail else "applied")
 
     def _sync(self, result: str) -> None:

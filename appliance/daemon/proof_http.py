@@ -142,13 +142,19 @@ def ignition_step(found: Found, ms: float, url: str) -> Step:
 
 def _place(url: str) -> str:
     """A URL without its query, which may hold a token."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.partition("?")[0]
     return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
 
 def _where_to_put(url: str, why: str) -> str:
     """What to do about a file that cannot be fetched: an operator's asset, an image, somebody's URL."""
-    asset = urlsplit(url).path.removeprefix("/")
+    try:
+        asset = urlsplit(url).path.removeprefix("/")
+    except ValueError:
+        asset = ""
     if "no such asset" in why:
         return f"put it below the Matchbox data directory as {asset}, or correct the profile and sync"
     return _remedy(why) if asset.startswith("assets/") else f"curl -v '{_place(url)}'"

@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 from appliance.boot.policy import Given
-from appliance.matchbox.ask import parse_script
+from appliance.matchbox.ask import joined, parse_script
 
 _VARIABLE: Final = re.compile(r"\$\{([^{}:]*)(?::([a-z0-9]+))?\}")
 _IGNITION_KEYS: Final = ("ignition.config.url", "coreos.inst.ignition_url", "coreos.config.url")
@@ -52,7 +52,7 @@ def chained(text: str, base: str, settings: Mapping[str, str]) -> str:
         words = line.split()
         if words[:1] == ["chain"]:
             target = next((word for word in words[1:] if not word.startswith("-")), "")
-            return urljoin(base, expanded(target, settings)) if target else ""
+            return joined(base, expanded(target, settings)) if target else ""
     return ""
 
 
@@ -65,8 +65,8 @@ def loads(text: str, base: str, settings: Mapping[str, str]) -> Loads | None:
     pairs = dict(arg.partition("=")[::2] for arg in args)
     ignition = next((pairs[key] for key in _IGNITION_KEYS if pairs.get(key)), "")
     return Loads(
-        urljoin(base, expanded(script.kernel, settings)),
-        tuple(urljoin(base, expanded(uri, settings)) for uri in script.initrd),
+        joined(base, expanded(script.kernel, settings)),
+        tuple(joined(base, expanded(uri, settings)) for uri in script.initrd),
         ignition,
     )
 
@@ -85,4 +85,7 @@ def goes_to(text: str) -> Given | None:
 
 def can_be_fetched(url: str) -> bool:
     """Whether a URL is one that a proof can ask; iPXE also knows TFTP, NFS and disks."""
-    return urlsplit(url).scheme in HTTP
+    try:
+        return urlsplit(url).scheme in HTTP
+    except ValueError:
+        return False

@@ -35,6 +35,7 @@ from appliance.settings import NetworkMode, NetworkSettings
 from appliance.system.clock import monotonic, now
 from appliance.system.files import read_regular
 from appliance.system.network import interface_state
+from appliance.system.safety import judge
 
 _AT_ONCE: Final = 32  # machines
 _AGAIN: Final = 64  # walks that are tried again: what failed may have been a moment's
@@ -224,8 +225,12 @@ def _classes(served: Served, archs: Sequence[int]) -> tuple[ClientClass, ...]:
 def _unusable(network: NetworkSettings) -> Fault | None:
     """Why nothing can be asked on a network; None when it can."""
     seen = interface_state(network.interface)
-    if seen.present and seen.up and seen.holds(network.address):
+    danger = judge(network, seen)
+    if seen.present and seen.up and seen.holds(network.address) and danger is None:
         return None
+    if danger is not None:
+        words = f"nothing is asked on network {network.name}: {danger.message}"
+        return Fault("prove-interface", words, danger.fix)
     why = "is not there" if not seen.present else "is down" if not seen.up else f"lacks {network.address}"
     return Fault(
         "prove-interface",

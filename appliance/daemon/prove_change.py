@@ -28,6 +28,7 @@ from appliance.settings import NetworkMode, NetworkSettings
 from appliance.sync.plan import Action, Plan
 from appliance.system.clock import monotonic
 from appliance.system.network import interface_state
+from appliance.system.safety import judge
 
 _ASKED: Final = 24  # changed machines that are really asked for; the hosts file was read back whole already
 _ADOPTED_LOOKS: Final = 100
@@ -72,7 +73,7 @@ class ChangeProver:
                 if network.mode is not NetworkMode.DHCP:
                     told.append(f"{network.name}: no exchange was tried, another server gives addresses")
                 elif not self._usable(network) or network.name not in walker.questions:
-                    why = f"{network.interface} is not there, not up or without {network.address}"
+                    why = f"{network.interface} is not there, not up, without {network.address} or not safe"
                     told.append(f"{network.name}: no exchange was tried, {why}")
                     everywhere = False
                     continue
@@ -95,7 +96,7 @@ class ChangeProver:
         """Look at the interface now: the regular look may be a second old, or not have come yet."""
         seen = interface_state(network.interface)
         self.report(s.InterfaceSeen(network.name, seen))
-        return seen.present and seen.up and seen.holds(network.address)
+        return seen.present and seen.up and seen.holds(network.address) and judge(network, seen) is None
 
     # ---- DHCP ----
 

@@ -11,7 +11,8 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from appliance.daemon.control import error_json
-from appliance.errors import ApplianceError, SurroundingsError
+from appliance.daemon.control_body import Malformed, object_in
+from appliance.errors import ApplianceError
 
 _READ_SECONDS: Final = 30.0  # that a listener may take for one line
 _MOST: Final = 100_000  # machines that can be named
@@ -51,15 +52,13 @@ def add_proof(app: web.Application, prover: Proves) -> None:
 
 
 async def _wishes(request: web.Request) -> tuple[list[str], list[int]]:
-    try:
-        body = await request.json() if request.can_read_body else {}
-    except ValueError as error:
-        raise SurroundingsError("the request is not JSON") from error
-    names = body.get("machines", []) if isinstance(body, dict) else None
-    archs = body.get("archs", []) if isinstance(body, dict) else None
+    body = await object_in(request, may_lack=True)
+    names, archs = body.get("machines", []), body.get("archs", [])
     if not _all(names, str) or not _all(archs, int):
-        raise SurroundingsError("machines should be a list of names, archs one of numbers")
-    return list(names or []), list(archs or [])
+        raise Malformed("machines should be a list of names, archs one of numbers")
+    assert isinstance(names, list)
+    assert isinstance(archs, list)
+    return names, archs
 
 
 def _all(value: object, kind: type) -> bool:

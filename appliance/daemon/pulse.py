@@ -20,6 +20,7 @@ from appliance.system.clock import monotonic
 from appliance.system.command import cpu_nanoseconds
 from appliance.system.network import interface_state
 from appliance.system.notify import notify, watchdog_seconds
+from appliance.system.safety import judge
 
 BEAT = 0.25
 _INTERFACES_EVERY = 1.0
@@ -41,29 +42,34 @@ class Pulse:
         self._state = state
         self._mac = probe_mac()
         self._answered_at = monotonic()
+        self._watchdog, self._told_at = watchdog_seconds(), float("-inf")
         # Signs of life must not wait behind a sync or a slow disk in the loop's own threads.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="probe")
         self._asking: set[asyncio.Task[None]] = set()
 
     async def beat(self) -> None:
-        """Tick for ever; look at the interfaces; tell systemd that the loop turns."""
-        looked = woken = float("-inf")
-        watchdog = watchdog_seconds()
+        """Tick for ever; look at the interfaces."""
+        looked = float("-inf")
         while True:
             if monotonic() - looked >= _INTERFACES_EVERY:
                 looked = monotonic()
                 self.look()
             self._report(s.Ticked())
-            if watchdog is not None and monotonic() - woken >= watchdog / 2:
-                woken = monotonic()
-                notify("WATCHDOG=1")
             await asyncio.sleep(BEAT)
+
+    def decided(self) -> None:
+        """A tick went all the way through the decider: tell systemd, now and then, that it decides."""
+        if self._watchdog is not None and monotonic() - self._told_at >= self._watchdog / 2:
+            self._told_at = monotonic()
+            notify("WATCHDOG=1")
 
     def look(self) -> None:
         """Report the state of every network's interface."""
         for network in self._state().served.settings.networks.values():
             with contextlib.suppress(OSError):  # nothing known is not the same as gone
-                self._report(s.InterfaceSeen(network.name, interface_state(network.interface)))
+                seen = interface_state(network.interface)
+                self._report(s.InterfaceSeen(network.name, seen))
+                self._report(s.SafetySeen(network.name, judge(network, seen)))
 
     def probe(self, name: str) -> None:
         """Ask a child for a sign of life; the answer, if any, is reported."""

@@ -9,7 +9,8 @@ import sqlite3
 import threading
 
 from appliance.boot.events import Event
-from appliance.daemon.history import STRAY, History
+from appliance.daemon import signals as s
+from appliance.daemon.history import LADDER, LIFE, SEEN, STRAY, TOKENS, History
 
 _EVERY = 0.5  # seconds between writes
 _WAITING = 50_000  # events kept for a disk that is not ready; more are dropped and counted
@@ -52,15 +53,37 @@ class Recorder:
                 listener.get_nowait()
             listener.put_nowait(text)
 
+    def keep(self, command: s.Saving) -> None:
+        """Keep what the decider wants to know again after a restart."""
+        match command:
+            case s.SaveLadder(machine, ladder):
+                self.save(LADDER, machine, ladder.as_json())
+            case s.SaveLife(machine, life):
+                self.save(LIFE, machine, life.as_json())
+            case s.SaveSighting(machine, sighting):
+                self.save(SEEN, machine, sighting.as_json())
+            case s.SaveStrays(rows):
+                for mac, row in rows.items():
+                    self.save(STRAY, mac.text, row.as_json() if row else None)
+            case s.SaveTokens(machine, tokens):
+                self.save(TOKENS, machine, [token.as_json() for token in tokens])
+
     def save(self, table: str, key: str, value: object) -> None:
         """Keep what is known of a machine, or a stray by its MAC, as plain JSON; None: nothing any more."""
         self._kept.setdefault(table, {})[key] = None if value is None else json.dumps(value)
 
     def subscribe(self, machine: str | None = None) -> asyncio.Queue[str]:
-        """A queue that gets every event from now on, or those of one machine."""
+        """A queue that gets every event from now on, or those of one machine; an empty text is the end."""
         queue: asyncio.Queue[str] = asyncio.Queue(_LISTENER)
         self._listeners[queue] = machine
         return queue
+
+    def dismiss(self) -> None:
+        """Tell everybody who listens, by an empty text, that nothing more comes from here."""
+        for listener in self._listeners:
+            if listener.full():
+                listener.get_nowait()
+            listener.put_nowait("")
 
     def unsubscribe(self, queue: asyncio.Queue[str]) -> None:
         """Stop filling a queue."""

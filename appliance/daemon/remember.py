@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import IPv4Address
 
 from immutables import Map
 
@@ -47,15 +47,16 @@ def read_event(line: str) -> Event | None:
     try:
         raw = json.loads(line)
         kind = EventKind(raw["event"])
-        if kind not in _TELLING:
+        machine, network = raw["machine"], raw["network"]
+        if kind not in _TELLING or not isinstance(machine, str | None) or not isinstance(network, str | None):
             return None
         return Event(
             datetime.fromisoformat(str(raw["at"])).astimezone(UTC),
             kind,
-            raw["machine"],
+            machine,
             Mac.parse(raw["mac"]) if raw["mac"] else None,
             IPv4Address(raw["ip"]) if raw["ip"] else None,
-            raw["network"],
+            network,
         )
-    except (ValueError, KeyError, TypeError, AttributeError, AddressValueError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return None

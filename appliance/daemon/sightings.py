@@ -79,7 +79,7 @@ class Sighting:
                 vlan=None if vlan is None else int(vlan),
                 at=None if at is None else datetime.fromisoformat(str(at)).astimezone(UTC),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"a kept sighting cannot be read: {error!r}") from error
 
 

@@ -18,7 +18,9 @@ from appliance.daemon.leases import Lease
 from appliance.daemon.ledger import Stray
 from appliance.daemon.served import Served
 from appliance.daemon.sightings import Sighting
+from appliance.dnsmasq.lifecycle import Child
 from appliance.system.network import InterfaceState
+from appliance.system.safety import Danger
 
 # ---- what happens ----
 
@@ -83,6 +85,24 @@ class Adopted:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenOver:
+    """These children run (or wait to be started again) since the program that was here before us.
+
+    `marked`: the machines that they give their address alone; `declined`: those that still have to be
+    reloaded, because an address was put out of service.
+    """
+
+    children: tuple[Child, ...]
+    marked: Mapping[str, frozenset[Mac]]
+    declined: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """Another program is about to take our place: whatever is to be kept has to be on disk."""
+
+
+@dataclass(frozen=True, slots=True)
 class Remembered:
     """Who held what before we were started."""
 
@@ -96,6 +116,14 @@ class InterfaceSeen:
 
     network: str
     state: InterfaceState
+
+
+@dataclass(frozen=True, slots=True)
+class SafetySeen:
+    """Whether a network may be served: None when nothing speaks against it."""
+
+    network: str
+    danger: Danger | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +236,11 @@ Signal: TypeAlias = (
     | RestartChild
     | AddressDisabled
     | Adopted
+    | TakenOver
+    | Leaving
     | Remembered
     | InterfaceSeen
+    | SafetySeen
     | ClientHeard
     | ServerHeard
     | ServersProbed

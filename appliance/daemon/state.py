@@ -6,6 +6,7 @@ machine has come, or what is worth remembering.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
@@ -25,19 +26,20 @@ from appliance.daemon.minding import (
     RELOAD_EVERY,
     Stepped,
     exited,
+    judged,
     put,
     reload_due,
+    taken_over,
     ticked,
     touched,
     turn_all,
     turn_child,
-    without_gone,
+    with_wanted,
 )
 from appliance.daemon.outages import after_look
 from appliance.daemon.served import Served
 from appliance.daemon.sightings import Sightings, after_uuid
 from appliance.daemon.sightings import after_event as after_sighting
-from appliance.dnsmasq.lifecycle import Child
 from appliance.dnsmasq.lifecycle import Signal as ChildSignal
 
 
@@ -61,12 +63,16 @@ def step(state: State, signal: s.Signal, now: Now) -> Stepped:  # noqa: C901 - a
         case s.AddressDisabled(name):
             due = state.reloaded_at.get(name, float("-inf")) + RELOAD_EVERY
             return reload_due(replace(state, declined=put(state.declined, name, due)), name, now)
+        case s.TakenOver() as before:
+            return taken_over(state, before, now), []
+        case s.Leaving():
+            return stray_of.last_words(state, now)
         case s.Remembered(leases, assumed):
-            lives = life_of.assumed_installed(state.lives, assumed, now.wall)
-            known = replace(state, leases=leases, lives=lives)
-            return known, [s.SaveLife(name, lives[name]) for name in assumed]
+            return _remembered(replace(state, leases=leases), assumed, now)
         case s.InterfaceSeen(network, seen):
             return after_look(replace(state, interfaces=put(state.interfaces, network, seen)), now.wall), []
+        case s.SafetySeen(network, danger):
+            return judged(state, network, danger, now)
         case s.ClientHeard(_, mac, uuid) if mac in state.served.by_mac:
             machine = str(state.served.by_mac[mac].name)
             return _seen(state, machine, after_uuid(state.sightings, machine, uuid))
@@ -97,6 +103,11 @@ def step(state: State, signal: s.Signal, now: Now) -> Stepped:  # noqa: C901 - a
             state, commands = turn_all(replace(state, stopping=True), ChildSignal.STOP, now)
             state, more = stray_of.last_words(state, now)
             return state, commands + more
+
+
+def _remembered(state: State, assumed: Iterable[str], now: Now) -> Stepped:
+    lives = life_of.assumed_installed(state.lives, assumed, now.wall)
+    return replace(state, lives=lives), [s.SaveLife(name, lives[name]) for name in assumed]
 
 
 def _happened(state: State, event: Event, now: Now) -> Stepped:
@@ -196,10 +207,6 @@ def _wanted(state: State, name: str, cue: Cue, reason: str, now: Now) -> Stepped
 
 
 def _adopted(state: State, served: Served, now: Now) -> Stepped:
-    wanted = served.children()
-    children = dict(state.children)
-    for name in wanted:
-        children.setdefault(name, Child(name))
     machines = served.machines
     moved = life_of.renamed(state.lives, state.served, served)
     lives = state.lives.update(moved)
@@ -209,7 +216,7 @@ def _adopted(state: State, served: Served, now: Now) -> Stepped:
         state,
         served=served,
         rogue_servers=rogues.within(state.rogue_servers, served.settings),
-        children=MappingProxyType(children),
+        dangers=MappingProxyType({n: d for n, d in state.dangers.items() if n in served.settings.networks}),
         sightings=Map({m: seen for m, seen in state.sightings.items() if m in machines}),
         ladders=Map({m: ladder for m, ladder in state.ladders.items() if m in machines}),
         leases=Map({k: v for k, v in state.leases.items() if v.machine in machines}),
@@ -221,7 +228,5 @@ def _adopted(state: State, served: Served, now: Now) -> Stepped:
     )
     state = after_look(stray_of.after_adoption(state), now.wall)
     commands: list[s.Command] = [s.SaveLife(name, life) for name, life in moved.items()]
-    for name in sorted(children):
-        state, more = turn_child(state, name, ChildSignal.START if name in wanted else ChildSignal.STOP, now)
-        commands += more
-    return without_gone(state), commands
+    state, more = with_wanted(state, now)
+    return state, commands + more

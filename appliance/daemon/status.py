@@ -46,6 +46,7 @@ class Process:
     child_pids: Mapping[str, int]
     problems: tuple[dict[str, str], ...] = ()
     outside: Outside = Outside()
+    pending: Mapping[str, object] | None = None  # the change that waits for its confirmation
 
 
 def status_json(state: State, process: Process, now: datetime) -> dict[str, object]:
@@ -81,6 +82,7 @@ def status_json(state: State, process: Process, now: datetime) -> dict[str, obje
             "at": state.served.at or None,
             "proven": state.served.proven,
         },
+        "pending": process.pending,
         "networks": [
             {
                 "name": n.name,
@@ -227,7 +229,8 @@ def machine_row(state: State, machine: Machine, diagnosis: Diagnosis) -> dict[st
 def _dnsmasq_state(state: State) -> str:
     phases = {c.phase for c in state.children.values()}
     worst = next((p for p in _WORST_FIRST if p in phases), Phase.STOPPED)
-    if worst is Phase.SERVING and not all(state.usable(n) for n in state.served.settings.networks):
+    serves = worst is Phase.SERVING or (not phases and state.dangers)  # all that could run is withheld
+    if serves and not all(state.usable(n) for n in state.served.settings.networks):
         return "waiting"
     return worst.value
 
@@ -238,7 +241,11 @@ def _problems(state: State) -> list[dict[str, str]]:
         if not state.usable(network.name):
             why = why_down(state, network)
             fix = up_again(state, network)
-            found.append(problem("interface", "error", f"network {network.name} waits: {why}", fix))
+            danger = state.dangers.get(network.name)
+            if danger:
+                found.append(problem(danger.id, "error", f"network {network.name} is not served: {why}", fix))
+            else:
+                found.append(problem("interface", "error", f"network {network.name} waits: {why}", fix))
     held = [m for m in state.served.inventory.machines if _life(state, m).held]
     for machine in held[:_NAMED]:
         words = f"{machine.name} is held: {_life(state, machine).reason}"

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Address
@@ -30,10 +30,14 @@ from appliance.daemon.admission import NO_LEASE
 from appliance.daemon.arming import Arming
 from appliance.daemon.control import Readings, add_readings, errors_as_json
 from appliance.daemon.diagnosis import Outside
+from appliance.daemon.door import Door, tcp_listener
 from appliance.daemon.gate import Crowd, Gate
 from appliance.daemon.giving import Giving
+from appliance.daemon.guests import Reception, guests_of
+from appliance.daemon.handed_over import Guest, Listener
 from appliance.daemon.images import Images
 from appliance.daemon.keyring import Keyring
+from appliance.daemon.known import State
 from appliance.daemon.leases import Lease
 from appliance.daemon.page import ANY_PATH, BoardStream, Page, only_for_us
 from appliance.daemon.passes import REASON, Passes
@@ -53,9 +57,8 @@ from appliance.sync.handover import machine_boots
 from appliance.system.clock import now
 
 _EVERY = 1.0  # seconds between looks at the data directory and at what has to be bound
+_BODY_SECONDS = 10.0  # for a report, of a few kilobytes; until then its sender holds one of his connections
 _FOLLOWERS = 32  # streams of events that strangers may hold open
-_BACKLOG = 512  # a rack that is switched on at once
-_IP_FREEBIND = 15  # linux/in.h; Python has no name for it
 _AFTER_DHCP = frozenset(
     {"/boot.ipxe", "/boot.ipxe.0", "/ipxe", "/grub", "/ignition", "/generic", "/cloud", "/metadata"}
 )
@@ -65,6 +68,7 @@ _log = logging.getLogger("pxe-appliance")
 class Owner(Readings, Protocol):
     """The daemon, as seen from here."""
 
+    def known(self) -> State: ...
     def served(self) -> Served: ...
     def life(self, machine: str) -> Life: ...
     def ladder(self, machine: str) -> Ladder | None: ...
@@ -94,7 +98,13 @@ class WebSide:
         self._paths = paths
         self._owner = owner
         self._measure = measure
-        self._sites: dict[_Place, asyncio.Server] = {}
+        self._doors: dict[_Place, Door] = {}
+        self._found: dict[_Place, socket.socket] = {}  # listening already, by the program before us
+        self._guests: tuple[Guest, ...] = ()  # that program's, still to be admitted
+        self._reception: Reception | None = None
+        self._paused = False
+        self._runner: web.AppRunner | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._refused: dict[_Place, str] = {}
         self._crowd = Crowd()
         self._endpoint: Endpoint | None = None
@@ -147,13 +157,14 @@ class WebSide:
 
     async def serve(self) -> None:
         """Listen where the current generation says, for ever."""
-        runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=1)
+        self._runner = runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=1)
         await runner.setup()
         try:
             while True:
                 self.refresh()
                 await self._take_key()
-                await self._listen(runner)
+                if not self._paused:
+                    await self._listen(runner)
                 if self._following is not None and self._following.done():
                     self._following.result()  # it follows for ever, or has failed
                 with contextlib.suppress(TimeoutError):
@@ -162,9 +173,60 @@ class WebSide:
         finally:
             if self._following is not None:
                 self._following.cancel()
-            for site in self._sites.values():
-                site.close()
+            for door in self._doors.values():
+                door.close()
+            for task in self._tasks:
+                task.cancel()
             await runner.cleanup()
+
+    # ---- when another program takes our place ----
+
+    def expect(self, listeners: Iterable[Listener], guests: Iterable[Guest]) -> None:
+        """Go on with what the program before us had, once a generation is served; before `serve`."""
+        for one in listeners:
+            self._found[_Place(str(one.address), one.port)] = socket.socket(fileno=one.fd)
+        self._guests = tuple(guests)
+
+    def pause(self) -> None:
+        """Take no new connection; who comes waits in the kernel's queue."""
+        self._paused = True
+        for door in self._doors.values():
+            door.pause()
+
+    async def resume(self) -> None:
+        """Take connections again."""
+        self._paused = False
+        for place, door in list(self._doors.items()):
+            try:
+                await door.open()
+            except OSError as error:  # it is closed now; the next look makes it anew
+                del self._doors[place]
+                self._refused[place] = error.strerror or str(error)
+
+    @property
+    def server(self) -> web.Server | None:
+        """Who has the connections; None before `serve`."""
+        return self._runner.server if self._runner is not None else None
+
+    def listeners(self) -> tuple[Listener, ...]:
+        """The listening sockets."""
+        return tuple(Listener(IPv4Address(p.address), p.port, d.fd) for p, d in self._doors.items())
+
+    def guests(self) -> tuple[Guest, ...]:
+        """The connections that can be handed on at this moment."""
+        here = guests_of(self.server) if self.server is not None else ()
+        return (*here, *self._reception.guests()) if self._reception is not None else here
+
+    def _admit(self, server: web.Server) -> None:
+        reception = self._reception = self._reception or Reception(server, self._begun, self._observe)
+        guests, self._guests = self._guests, ()
+        for guest in guests:
+            task = asyncio.create_task(reception.admit(guest), name="guest")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        for listener in self._found.values():  # where the new program does not listen
+            listener.close()
+        self._found.clear()
 
     def refresh(self) -> None:
         """Follow the current generation; its machines are answered for from now on."""
@@ -209,24 +271,28 @@ class WebSide:
     async def _listen(self, runner: web.AppRunner) -> None:
         assert runner.server is not None, "the runner is set up"
         settings = self._owner.served().settings
-        wanted = {_Place(str(n.address), settings.http.port) for n in settings.networks.values()}
-        for place in self._sites.keys() - wanted:
-            self._sites.pop(place).close()
-        for place in wanted - self._sites.keys():
+        withheld = self._owner.known().dangers
+        served = [n for n in settings.networks.values() if n.name not in withheld]
+        wanted = {_Place(str(n.address), settings.http.port) for n in served}
+        for place in self._doors.keys() - wanted:
+            self._doors.pop(place).close()
+        for place in wanted - self._doors.keys():
             try:
-                self._sites[place] = await asyncio.get_running_loop().create_server(
-                    partial(Gate, runner.server, self._owner.served, self._crowd),
-                    sock=_socket(place),
-                    backlog=_BACKLOG,
-                )
+                listener = self._found.pop(place, None) or tcp_listener(place.address, place.port)
+                door = Door(listener, partial(Gate, runner.server, self._owner.served, self._crowd))
+                await door.open()
             except OSError as error:
                 if place not in self._refused:
                     _log.error("cannot listen on %s:%d: %s", place.address, place.port, error)
                 self._refused[place] = error.strerror or str(error)
                 continue
             self._refused.pop(place, None)
+            self._doors[place] = door
+            if self._paused:
+                door.pause()
         self._refused = {p: why for p, why in self._refused.items() if p in wanted}
         if wanted:
+            self._admit(runner.server)
             self.listening.set()
 
     def _settings(self) -> Settings:
@@ -265,7 +331,14 @@ class WebSide:
 
     async def _report(self, request: web.Request) -> web.Response:
         client = request.remote or ""
-        verdict = read_report(await request.read(), client, self._owner.served(), now())
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                body = await request.read()
+        except TimeoutError:
+            response = web.json_response({"error": "the report did not come to its end"}, status=408)
+            response.force_close()
+            return response
+        verdict = read_report(body, client, self._owner.served(), now())
         if isinstance(verdict, Accepted) and (why := self._why_not(verdict, request)):
             verdict = Rejected(503 if why.startswith(NO_LEASE) else 403, why)
         if isinstance(verdict, Rejected):
@@ -312,15 +385,3 @@ def _refused_report(client: str, verdict: Rejected, served: Served) -> Event:
     machine = served.by_ip.get(address) if address else None
     name, mac = (str(machine.name), machine.mac) if machine else (None, None)
     return Event(now(), EventKind.HTTP_ERROR, name, mac, address, detail=detail)
-
-
-def _socket(place: _Place) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
-        listener.bind((place.address, place.port))
-    except OSError:
-        listener.close()
-        raise
-    return listener

@@ -32,6 +32,7 @@ from appliance.paths import Paths
 from appliance.plain_text import safe_text
 from appliance.settings import WebhookSettings
 from appliance.system.clock import monotonic, now
+from appliance.system.credentials import given
 from appliance.system.files import read_regular
 from appliance.webhook_secret import LONGEST_FILE, SecretError, read_secret
 
@@ -97,7 +98,7 @@ class Sender:
 
     def __init__(self, settings: WebhookSettings, paths: Paths) -> None:
         self._settings = settings
-        self._secret = Path(paths.in_secrets(settings.secret))
+        self._secret, self._secrets = Path(paths.in_secrets(settings.secret)), Path(paths.secrets)
         self._ca = Path(paths.in_keys(settings.ca)) if settings.ca else None
         self._session: aiohttp.ClientSession | None = None
         self._trust: ssl.SSLContext | None = None
@@ -167,7 +168,7 @@ class Sender:
 
         What is wrong here an operator can mend while the delivery waits.
         """
-        file = self._secret
+        file = given(self._secret, self._secrets)
         try:
             if file.stat().st_mode & 0o004:
                 raise TryAgain(f"every user of this host may read {file}", f"chmod o= {file}")
@@ -177,7 +178,7 @@ class Sender:
             raise TryAgain(f"the secret in {file} cannot be used: {error}", fix) from error
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error)
-            fix = f"put it there, for the service to read: chgrp pxe-appliance {file}; chmod 640 {file}"
+            fix = f"put it at {self._secret}, then: systemctl restart pxe-appliance"
             raise TryAgain(f"cannot read the secret in {file}: {why}", fix) from error
         if self._ca is not None:
             try:

@@ -130,6 +130,11 @@ class Correlator:
             case _:
                 return [*self.flush(at), *about_dnsmasq(record, at, self._network)]
 
+    @property
+    def waits(self) -> bool:
+        """Whether `flush` would give out anything."""
+        return bool(self._open.waiting)
+
     def flush(self, at: datetime) -> list[Event]:
         """Give out what still waits for more lines: the child is gone, or its log has long been quiet."""
         events = [event for packet in self._open.waiting for event in self._events(packet, at)]

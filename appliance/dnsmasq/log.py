@@ -163,7 +163,10 @@ _DHCP_RULES: Final[tuple[_Rule, ...]] = (
         rf"disabling DHCP static address ({_IP}) for (.*)",
         lambda m: r.AddressDisabled(IPv4Address(m[1]), m[2]),
     ),
-    _rule(r"no address range available for DHCP request via (.*)", lambda m: r.NoRange(m[1])),
+    _rule(
+        r"no address range available for DHCP request (?:via|with subnet selector) (.*)",
+        lambda m: r.NoRange(m[1]),
+    ),
     _rule(r"DHCP packet received on ([^ ]{1,15}) which has no address", lambda m: r.NoInterfaceAddress(m[1])),
     _remark(r"DHCP, .*"),
     _remark(r"abandoning lease to .*"),
@@ -193,6 +196,8 @@ _TFTP_RULES: Final[tuple[_Rule, ...]] = (
         rf"error ([0-9]+) (.*) received from ({_IP})",
         lambda m: r.TftpAborted(int(m[1]), m[2].strip(), IPv4Address(m[3])),
     ),
+    # dnsmasq cuts what it says of a file at 500 bytes: of a long name neither the end nor who asked is left.
+    _remark(r"(?:sent|failed sending|file|cannot access|cannot read) /.{450,}"),
     _remark(r"TFTP root is .*"),
     _remark(r"TFTP enabled.*"),
     _remark(r"restricting maximum simultaneous TFTP transfers to [0-9]+"),

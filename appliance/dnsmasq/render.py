@@ -35,6 +35,9 @@ TEMPLATES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 # Above this many machines the interface's tag on each line pays: dnsmasq then finds a host on its first walk.
 TAGGED_ABOVE: Final = 1000
+# A DECLINE, which anybody can forge, takes an address out of service for ten minutes; but only when dnsmasq
+# finds the reservation by it. With this tag, which a DECLINE alone gets, it finds none (measured on 2.90).
+DECLINED_TAG: Final = "declined"
 # dnsmasq reads a hosts file in pieces of 1,024 bytes and takes each piece for a host of its own.
 LONGEST_LINE: Final = 1000
 
@@ -86,6 +89,7 @@ def render_dhcp(
         "asset_url": f"http://{network.address}:{http_port:d}/assets/ipxe",
         "classes": [_class_context(client, boot_files) for client in CLASSES],
         "others": _other_classes(),
+        "declined_tag": DECLINED_TAG,
         "disk_tag": DISK_TAG,
         "disk_file": DISK_FILE,
         "local_boot": _LOCAL_BOOT,
@@ -127,7 +131,8 @@ def render_hosts(machines: Iterable[Machine], network: NetworkSettings) -> str:
     """
     ours = sorted((m for m in machines if m.network == network.name), key=lambda m: (m.ip, m.name))
     prefix = f"tag:{_interface(network.interface)}," if len(ours) > TAGGED_ABOVE else ""
-    lines = [_reservation(prefix, machine) for machine in ours]
+    held = f"{prefix}tag:!{DECLINED_TAG}," if network.mode is NetworkMode.DHCP else prefix
+    lines = [_reservation(held, machine) for machine in ours]
     if network.mode is NetworkMode.DHCP:
         silent = sorted({nic.mac for machine in ours for nic in machine.nics})
         lines += [f"{prefix}{mac},ignore" for mac in silent]

@@ -17,7 +17,7 @@ from appliance.settings import NetworkMode, NetworkSettings
 
 _OCTET: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _LINE: Final = re.compile(
-    r"(?:tag:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,14}),)?"
+    r"(?:tag:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,14}),)?(?:tag:!declined,)?"
     r"(?P<macs>[0-9a-f][02468ace](?::[0-9a-f]{2}){5}(?:,[0-9a-f][02468ace](?::[0-9a-f]{2}){5})*),"
     rf"(?:(?P<ignore>ignore)|(?P<ip>{_OCTET}(?:\.{_OCTET}){{3}}),(?P<name>[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z0-9])?))",
     re.ASCII,

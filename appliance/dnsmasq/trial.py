@@ -1,13 +1,17 @@
-"""A trial start: real dnsmasq on staged files, in a network namespace where there is no wire at all.
+"""A trial start: real dnsmasq on staged files, where there is no wire.
 
 It is the only reader that sees a hosts file as the running child will (measured: `--test` never opens it, and
 a bad line costs one log line and silently drops a machine).
+
+Without a wire is a network namespace of its own, or, in our service's sandbox, which makes no namespaces, the
+loopback interface at a port that no client asks: bound to that device, it hears nothing of any other.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,12 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.dnsmasq.log import parse
-from appliance.dnsmasq.process import DNSMASQ
+from appliance.dnsmasq.process import DHCP_CAPABILITIES, DNSMASQ, child_argv
 from appliance.dnsmasq.records import CannotRead, HostsRead, HostsRejected
 from appliance.errors import SurroundingsError
 from appliance.system.command import run, spawn
 
 _PATIENCE = 30.0  # seconds; 50,000 hosts take some four
+# CAP_NET_BIND_SERVICE and CAP_NET_ADMIN (linux/capability.h), without which it exits.
+_NEEDED = 1 << 10 | 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +40,22 @@ class Trial:
 def trial_start(configuration: str, hosts: Path) -> Trial:
     """Start dnsmasq on `configuration` with the staged `hosts` and read what it says of it.
 
-    Where no namespace can be had (an unprivileged user on a host that forbids them, or our own service's
-    sandbox) the trial is left out and says so.
+    Where neither a namespace nor dnsmasq's capabilities can be had (an unprivileged user on a host that
+    forbids namespaces) the trial is left out and says so.
     """
     namespace = _namespace()
-    if not namespace:
+    if not namespace and not _capable():
         return Trial((), "no trial start: this process may not make a network namespace")
-    with tempfile.TemporaryDirectory(prefix="pxe-trial-") as folder:
+    redirected = _redirected(configuration, hosts)
+    with tempfile.TemporaryDirectory(prefix="pxe-trial-", ignore_cleanup_errors=True) as folder:
         scratch = Path(folder) / "dnsmasq.conf"
-        scratch.write_text(_redirected(configuration, hosts), encoding="utf-8")
-        lines = _run_until_read(namespace, scratch)
-    return _verdict(lines)
+        if namespace:
+            scratch.write_text("\n".join([*redirected, "user=root", "group=", ""]), encoding="utf-8")
+            argv = [*namespace, DNSMASQ, "--keep-in-foreground", f"--conf-file={scratch}"]
+            return _verdict(_run_until_read(argv), "in a namespace of its own")
+        scratch.write_text("\n".join([*_on_loopback(redirected), ""]), encoding="utf-8")
+        argv = child_argv(scratch, DHCP_CAPABILITIES, root=False)
+        return _verdict(_run_until_read(argv), "on the loopback interface")
 
 
 def _namespace() -> list[str]:
@@ -59,21 +70,37 @@ def _namespace() -> list[str]:
     return []
 
 
-def _redirected(configuration: str, hosts: Path) -> str:
+def _capable() -> bool:
+    """Whether a child of ours may have what dnsmasq needs, as in our service (capabilities(7), ambient)."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return False
+    ambient = next((line.split()[1] for line in status.splitlines() if line.startswith("CapAmb:")), "0")
+    return int(ambient, 16) & _NEEDED == _NEEDED
+
+
+def _on_loopback(lines: list[str]) -> list[str]:
+    kept = [line for line in lines if not line.startswith(("interface=", "except-interface="))]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [*kept, "interface=lo", f"dhcp-alternate-port={port},{port}"]
+
+
+def _redirected(configuration: str, hosts: Path) -> list[str]:
     """The same configuration with the staged hosts file, talking to standard error."""
     kept = [
         line
         for line in configuration.splitlines()
         if not line.startswith(("dhcp-hostsfile=", "log-facility=", "user=", "group="))
     ]
-    return "\n".join([*kept, f"dhcp-hostsfile={hosts}", "log-facility=-", "user=root", "group=", ""])
+    return [*kept, f"dhcp-hostsfile={hosts}", "log-facility=-"]
 
 
-def _run_until_read(namespace: list[str], configuration: Path) -> list[str]:
+def _run_until_read(argv: list[str]) -> list[str]:
     reader, writer = os.pipe()
-    child = spawn(
-        [*namespace, DNSMASQ, "--keep-in-foreground", f"--conf-file={configuration}"], stderr=writer
-    )
+    child = spawn(argv, stderr=writer)
     os.close(writer)
     try:
         return list(_lines(reader))
@@ -102,7 +129,7 @@ def _lines(reader: int) -> Iterator[str]:
             return
 
 
-def _verdict(lines: list[str]) -> Trial:
+def _verdict(lines: list[str], where: str) -> Trial:
     records = [parse(line) for line in lines]
     rejected = [
         line
@@ -114,4 +141,4 @@ def _verdict(lines: list[str]) -> Trial:
     if not any(isinstance(r, HostsRead) for r in records):
         last = lines[-1] if lines else "nothing"
         return Trial((f"it did not read its hosts at a trial start; it said: {last}",), "no start")
-    return Trial((), "dnsmasq started on it in a namespace of its own and rejected nothing")
+    return Trial((), f"dnsmasq started on it {where} and rejected nothing")

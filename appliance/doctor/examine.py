@@ -51,6 +51,7 @@ from appliance.inventory.model import Inventory
 from appliance.paths import Paths
 from appliance.settings import Settings
 from appliance.system.clock import monotonic
+from appliance.system.routes import default_routes
 
 FIRST_SECONDS: Final = 1.2  # for the daemon's answer and the operator's files, on which the rest builds
 ASK_SECONDS: Final = 0.9
@@ -205,7 +206,8 @@ def _current(p: Patient) -> Iterable[Finding]:
 def _interface(p: Patient) -> Iterable[Finding]:
     links, routes = look_at_links(p.reach), look_at_routes(p.reach)
     for network in p.settings.networks.values() if p.settings else ():
-        yield from judge_interface(network, links, routes)
+        ipv6 = default_routes(network.interface).ipv6
+        yield from judge_interface(network, links, routes, ipv6_default=ipv6)
 
 
 def _ports(p: Patient) -> Iterable[Finding]:

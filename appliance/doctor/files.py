@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from appliance.doctor.finding import Finding, doubtful, fine, wrong
 
+# The names of credentials (systemd 252): one that is none keeps the whole unit from starting (measured).
+_FIT = re.compile(r"[ -9;-~]{1,200}")
 _NAMED = 10  # files in one finding's evidence
 
 
@@ -66,7 +69,11 @@ def _judge_etc(entries: Sequence[Entry], service: tuple[int, int] | None) -> Fin
         first = open_to_all[0]
         words = f"every user of this host can change {first.path}, and so what machines boot"
         return wrong("files-etc", words, f"chmod o-w {first.quoted}", *_listed(open_to_all))
-    hidden = [e for e in entries if service and service[0] != 0 and not _readable(e, *service)]
+    hidden = [
+        e
+        for e in entries
+        if service and service[0] != 0 and not _readable(e, *service) and not _handed_over(e)
+    ]
     if hidden:
         first = hidden[0]
         words = f"the daemon (uid {service[0] if service else 0}) cannot read {first.path}"
@@ -78,6 +85,11 @@ def _judge_etc(entries: Sequence[Entry], service: tuple[int, int] | None) -> Fin
         words = f"{first.path} belongs to the daemon: whoever takes it over could change what machines boot"
         return doubtful("files-etc", words, f"chown root {first.quoted}", *_listed(lent))
     return fine("files-etc", "what the operator wrote is root's to change", f"{len(entries)} files looked at")
+
+
+def _handed_over(entry: Entry) -> bool:
+    """What systemd gives to the service as credentials: it need not be able to read it there."""
+    return "/etc/pxe-appliance/secrets.d" in entry.path
 
 
 def _readable(entry: Entry, uid: int, gid: int) -> bool:
@@ -116,6 +128,12 @@ def _judge_run(entries: Sequence[Entry]) -> Finding:
 
 
 def _judge_secrets(entries: Sequence[Entry]) -> Finding:
+    unfit = [e for e in entries if _handed_over(e) and not _FIT.fullmatch(e.path.rpartition("/")[2])]
+    if unfit:
+        first = unfit[0]
+        words = f"systemd cannot hand over {first.path!r} for its name: the service would not start again"
+        fix = f"mv {first.quoted} to a name of ASCII letters, digits, dots and dashes"
+        return wrong("files-secrets", words, fix, *_listed(unfit))
     told = [e for e in entries if e.kind == "file" and e.reachable and e.mode & 0o004]
     if told:
         first = told[0]

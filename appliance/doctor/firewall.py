@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import Final
 
 from appliance.doctor.finding import Finding, doubtful, fine, wrong
 from appliance.doctor.packet_walk import Chain, Dropped, Packet, walk
 from appliance.settings import NetworkMode, NetworkSettings, Settings
+from appliance.system.netfilter import FAMILY, TABLE
 
 _NOBODY, _EVERYBODY = IPv4Address("0.0.0.0"), IPv4Address("255.255.255.255")
 _EPHEMERAL: Final = 40000
@@ -46,6 +47,9 @@ class Firewall:
 def judge_firewall(settings: Settings, seen: Firewall) -> Iterator[Finding]:
     """The packets of a boot, one by one, through input and output; then ufw and firewalld as they say it."""
     if not seen.hidden:
+        # The daemon's guard closes what is withheld, for a reason that `status` and other checks tell.
+        theirs = tuple(c for c in seen.chains if (c.family, c.table) != (FAMILY, TABLE))
+        seen = replace(seen, chains=theirs)
         for network in settings.networks.values():
             yield _judged("firewall-dhcp", _dhcp(network), "input", network, seen)
             yield _judged("firewall-tftp", _tftp(network), "input", network, seen)

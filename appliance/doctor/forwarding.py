@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from appliance.doctor.finding import Finding, doubtful, fine, wrong
 from appliance.doctor.interface import Link, Route
 from appliance.doctor.packet_walk import Chain, Packet, walk
-from appliance.settings import NetworkSettings, Settings
+from appliance.settings import Forwarding, NetworkSettings, Settings
 
 _LOOSE, _STRICT = 2, 1
 
@@ -50,6 +50,8 @@ def _judge_ways(
     open_ways += [(other, ours) for other in others if kernel.forwarding.get(other, kernel.ip_forward)]
     open_ways = [way for way in open_ways if _passes(network, way, chains)]
     seen = f"net.ipv4.ip_forward = {int(kernel.ip_forward)}"
+    if open_ways and network.forwarding is Forwarding.ALLOW:
+        return fine("forwarding", f'this host routes for {ours}, as forwarding = "allow" says', seen)
     if not open_ways:
         return fine("forwarding", f"nothing is forwarded from or to {ours}", seen)
     guard = (
@@ -62,7 +64,8 @@ def _judge_ways(
     return doubtful(
         "forwarding",
         f"packets are forwarded between {ours} and other networks: {ways[0]}",
-        f"sysctl -w net.ipv4.ip_forward=0; where this host must forward: {guard}",
+        "let the daemon run, whose guard drops them (pxe-appliance status); or sysctl -w "
+        f"net.ipv4.ip_forward=0; or, where this host must forward for others: {guard}",
         seen,
         *ways,
     )
@@ -84,23 +87,26 @@ def _judge_reverse_path(network: NetworkSettings, kernel: Kernel, routes: Sequen
     seen = f"rp_filter of {ours} = {mode}"
     # Measured: offers from a subnet that leads elsewhere do not reach a socket.
     seen += "; other DHCP servers of foreign subnets are not heard" if deaf else ""
-    lost = []
-    for subnet in (network.subnet, *(r.subnet for r in network.relayed)):
-        way = _way_to(subnet.network_address + 1, routes)
-        if (mode == _STRICT and (way is None or way.interface != ours)) or (mode == _LOOSE and way is None):
-            lost.append((subnet, way))
-    relayed_only = [x for x in lost if x[0] != network.subnet]
-    if not relayed_only:
+    ways = [(r, _way_to(r.subnet.network_address + 1, routes)) for r in network.relayed]
+    lost = [(relayed, way) for relayed, way in ways if way is None or way.interface != ours]
+    if not lost:
         return fine("reverse-path", f"nothing that arrives on {ours} is dropped for where it came from", seen)
-    subnet, way = relayed_only[0]
-    router = next(r.router for r in network.relayed if r.subnet == subnet)
+    relayed, way = lost[0]
+    drops = mode == _STRICT or (mode == _LOOSE and way is None)
+    there = way or "unknown"
+    words = (
+        f"the kernel drops what relays send from {relayed.subnet} to {ours}: the way back is {there}"
+        if drops
+        else f"files for {relayed.subnet} do not leave by {ours}, and the guard lets them out nowhere else: "
+        f"the way there is {there}"
+    )
+    add = f"ip route add {relayed.subnet} via NEXT-HOP dev {ours}"
     return wrong(
         "reverse-path",
-        f"the kernel drops what relays send from {subnet} to {ours}: the way back is {way or 'unknown'}",
-        f"ip route add {subnet} via NEXT-HOP dev {ours}, or sysctl -w net.ipv4.conf.{ours}.rp_filter=0 "
-        "net.ipv4.conf.all.rp_filter=0",
+        words,
+        add,
         seen,
-        f"relay {router} in {subnet}; route: {way or 'none'}",
+        f"relay {relayed.router} in {relayed.subnet}; route: {way or 'none'}",
     )
 
 

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_interface
 from typing import Final
 
 from appliance.doctor.finding import Finding, doubtful, fine, wrong
-from appliance.settings import NetworkSettings
+from appliance.settings import DefaultRoute, NetworkSettings
 
 _ETHERNET_MTU: Final = 1500
 
@@ -54,9 +54,12 @@ class Route:
 
 
 def judge_interface(
-    network: NetworkSettings, links: Sequence[Link], routes: Sequence[Route]
+    network: NetworkSettings, links: Sequence[Link], routes: Sequence[Route], *, ipv6_default: bool = False
 ) -> Iterator[Finding]:
-    """Everything about one network's interface; what cannot be told of an absent one is left out."""
+    """Everything about one network's interface; what cannot be told of an absent one is left out.
+
+    `ipv6_default`: IPv6's default route leaves by it.
+    """
     mine = next((link for link in links if link.name == network.interface and link.present), None)
     if mine is None:
         there = ", ".join(sorted(link.name for link in links if link.present)) or "none"
@@ -74,7 +77,7 @@ def judge_interface(
     yield from _judge_addresses(network, mine, links, routes)
     yield _judge_mtu(network, mine)
     yield _judge_mac(network, mine, links)
-    yield _judge_default_route(mine, routes)
+    yield _judge_default_route(network, mine, routes, ipv6_default)
     yield _judge_beneath(mine)
     yield _judge_master(network, mine)
 
@@ -176,20 +179,34 @@ def _judge_mac(network: NetworkSettings, mine: Link, links: Sequence[Link]) -> F
     fix = f'interface = "{where[0]}"' if where else f'mac = "{mine.mac}"'
     return wrong(
         "interface-mac",
-        f"{mine.name} is not the NIC that is pinned: DHCP would go to another network",
+        f"{mine.name} is not the NIC that is pinned: it is not served, for DHCP would go to another network",
         f"ip -br link; then write {fix} below [network.{network.name}]",
         f"pinned {network.mac}, {mine.name} has {mine.mac}",
         told,
     )
 
 
-def _judge_default_route(mine: Link, routes: Sequence[Route]) -> Finding:
+def _judge_default_route(
+    network: NetworkSettings, mine: Link, routes: Sequence[Route], ipv6_default: bool
+) -> Finding:
     leads = [r for r in routes if r.to.prefixlen == 0 and r.interface == mine.name]
+    if not leads and ipv6_default:
+        return doubtful(
+            "interface-default-route",
+            f"IPv6's default route leaves by {mine.name}: a router advertises itself on the PXE VLAN",
+            f"sysctl -w net.ipv6.conf.{mine.name}.accept_ra=0; ip -6 route del default dev {mine.name}",
+            f"default dev {mine.name}, IPv6",
+        )
     if not leads:
         return fine("interface-default-route", f"the default route does not leave by {mine.name}")
+    if network.default_route is DefaultRoute.ALLOW:
+        words = f"the default route leaves by {mine.name}, as the settings allow: DHCP is served to a network"
+        words += " that is more than a PXE VLAN"
+        fix = f"a VLAN of its own for PXE; then without default_route under [network.{network.name}]"
+        return doubtful("interface-default-route", words, fix, *map(str, leads))
     return wrong(
         "interface-default-route",
-        f"the default route leaves by {mine.name}: is it the PXE VLAN at all?",
+        f"the default route leaves by {mine.name}: is it the PXE VLAN at all? It is not served",
         _way_out_of_default(mine, leads, routes),
         *map(str, leads),
     )

@@ -37,10 +37,11 @@ def parse_iptables(text: str) -> list[Chain]:
     for line in text.splitlines():
         if line.startswith("*"):
             table = line[1:].strip()
-        elif line.startswith(":") and table in _PRIORITIES:
-            name, policy, *_ = line[1:].split()
-            policies[table, name] = policy
-        elif line.startswith("-A ") and table in _PRIORITIES:
+        elif table not in _PRIORITIES or len(line.split()) < 2:
+            continue
+        elif line.startswith(":") and len(words := line[1:].split()) > 1:
+            policies[table, words[0]] = words[1]
+        elif line.startswith("-A "):
             name, rule = _rule(line)
             rules.setdefault((table, name), []).append(rule)
     return [

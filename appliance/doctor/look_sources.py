@@ -38,7 +38,13 @@ def look_at_current(paths: Paths) -> Current:
         return Current(damage=error.message)
     pending, why = _pending(paths)
     return Current(
-        number, manifest.at, proven=manifest.proven, pinned=manifest.pinned, pending=pending, why_unknown=why
+        number,
+        manifest.at,
+        proven=manifest.proven,
+        pinned=manifest.pinned,
+        waits=manifest.waits,
+        pending=pending,
+        why_unknown=why,
     )
 
 

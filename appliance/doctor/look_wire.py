@@ -13,6 +13,7 @@ from appliance.doctor.fetching import Fetched, Taken
 from appliance.doctor.reach import Reach
 from appliance.matchbox.handoff import boot_url
 from appliance.settings import NetworkSettings, Settings
+from appliance.system.clock import monotonic
 
 _TFTP_PORT = 69
 _BLOCK = 1468  # fits in an Ethernet frame
@@ -102,6 +103,8 @@ def _receive(channel: socket.socket, address: str, name: str, reach: Reach) -> b
     peer, last = (address, _TFTP_PORT), request
     content, expected, block = bytearray(), 1, 512
     while len(content) < _LARGEST:
+        if monotonic() > reach.deadline:  # what answers says the same thing for ever
+            raise TimeoutError
         packet, peer = _exchange(channel, last, peer, reach)
         kind, number = struct.unpack("!HH", packet[:4])
         if kind == 5:

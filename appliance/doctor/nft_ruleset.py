@@ -36,7 +36,7 @@ def parse_ruleset(text: str) -> list[Chain]:
     """The chains of a ruleset; empty for text that is not one."""
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     items = document.get("nftables") if isinstance(document, dict) else None
     entries = [i for i in items if isinstance(i, dict)] if isinstance(items, list) else []

@@ -33,6 +33,7 @@ class Current:
     damage: str = ""
     proven: bool = False
     pinned: bool = False
+    waits: bool = False  # for somebody to confirm it
     pending: Sequence[str] | None = None
     why_unknown: str = ""
 
@@ -80,6 +81,9 @@ def judge_current(current: Current, daemon_runs: bool) -> Iterator[Finding]:
     yield fine("generation", f"{whole} is what sync wrote")
     if current.proven:
         yield fine("generation-proven", f"{whole} was proven", "pxe-appliance prove walks a whole boot")
+    elif daemon_runs and current.waits:
+        words = f"{whole} waits for its confirmation, and is taken back without it"
+        yield doubtful("generation-proven", words, "pxe-appliance confirm", f"{whole}: not confirmed")
     elif daemon_runs:
         words = f"{whole} was never shown to work"
         yield doubtful(

@@ -20,10 +20,7 @@ PROPERTIES: Final = (
     "DropInPaths",
     "NeedDaemonReload",
 )
-_INSTALL: Final = (
-    f"install -m 644 systemd/{UNIT} /etc/systemd/system/ && systemctl daemon-reload && "
-    f"systemctl enable --now {UNIT}"
-)
+_INSTALL: Final = "pxe-appliance service install"
 # Of the shipped unit: what shuts the service in. systemd merges these when they are given more than once.
 _WORDS: Final = """
     AmbientCapabilities CapabilityBoundingSet NoNewPrivileges ProtectSystem ProtectHome PrivateTmp

@@ -29,7 +29,7 @@ from appliance.images.model import (
     version_key,
 )
 from appliance.reading import dotted
-from appliance.toml_lines import TomlLines
+from appliance.toml_lines import LONG_KEY, TomlLines, line_of_long_key
 
 _HEAD: Final = """\
 # Which images may be served: written by `pxe-appliance images`, meant to be reviewed and kept.
@@ -120,9 +120,11 @@ def _entry(release: PinnedRelease) -> Iterator[str]:
 def parse_lock(text: str, file: str) -> tuple[Lock, list[Problem]]:
     """Read the file; entries that cannot be used are left out and named, each by its place."""
     problems: list[Problem] = []
+    if line := line_of_long_key(text):
+        return Lock(), [Problem(file, line, "", LONG_KEY, _HINT)]
     try:
         raw = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, a number of too many digits, or too deep
         found = re.search(r"line ([0-9]+)", str(error))
         line = int(found[1]) if found else 1
         return Lock(), [Problem(file, line, "", f"is not TOML: {str(error)[:200]}", _HINT)]

@@ -48,8 +48,8 @@ def changing(paths: Paths) -> Iterator[None]:
         yield
 
 
-def check_places(paths: Paths) -> None:
-    """Publishing is a rename, so both places have to be of one file system.
+def check_places(paths: Paths, *, pin: bool = True) -> None:
+    """Publishing is a rename, so both places have to be of one file system. Pinning needs a right besides.
 
     Raises:
         SurroundingsError: they are not, or cannot be made.
@@ -58,8 +58,9 @@ def check_places(paths: Paths) -> None:
     make_directory(images)
     make_directory(incoming, 0o700)
     etc = Path(paths.etc)
-    make_directory(etc)
-    if not os.access(etc, os.W_OK):  # better now than after a gigabyte
+    if pin:
+        make_directory(etc)
+    if pin and not os.access(etc, os.W_OK):  # better now than after a gigabyte
         raise SurroundingsError(f"cannot write {paths.image_lock}: permission denied", hint="run it as root")
     if images.stat().st_dev != incoming.stat().st_dev:
         raise SurroundingsError(
@@ -68,8 +69,12 @@ def check_places(paths: Paths) -> None:
         )
 
 
-def publish(store: Store, seals: Seals, proven: ProvenRelease, now: datetime) -> StoredRelease:
+def publish(
+    store: Store, seals: Seals, proven: ProvenRelease, now: datetime, *, pin: bool = True
+) -> StoredRelease:
     """Make a proven release part of the store; the first of its stream is current at once.
+
+    Without `pin`, images.lock is not touched: what it does not pin lies there, is not served, is not current.
 
     Raises:
         SurroundingsError: the disk did not do its part; the store is as it was.
@@ -79,11 +84,15 @@ def publish(store: Store, seals: Seals, proven: ProvenRelease, now: datetime) ->
     try:
         release = _put_together(place, proven, now)
         with changing(paths):
-            write_lock(paths, store.lock().with_release(PinnedRelease.of(release)))
+            lock, wanted = store.lock(), PinnedRelease.of(release)
+            pinned = pin or lock.get(stream, version) == wanted
+            if pin:
+                write_lock(paths, lock.with_release(wanted))
             target = store.folder(stream) / version
             make_directory(target.parent)
             _move(place / "ready", target)
-        point_first(store, stream, version)
+        if pinned:
+            point_first(store, stream, version)
         forget_part(paths, stream, version)
         for file in release.files:
             seals.note(target / file.name, Pin(file.size, file.sha512))

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from appliance.images.fetch import http_transport
 from appliance.images.health import release_damage
 from appliance.images.keys import load_keyring, refresh_keys
 from appliance.images.local import LOCAL_SOURCE
-from appliance.images.lock import PinnedRelease
+from appliance.images.lock import Pin, PinnedRelease
 from appliance.images.model import (
     Artefact,
     ReleasePlan,
@@ -63,11 +63,12 @@ class Shop:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """How a fetch ended: the release, and whether it came now or was there already."""
+    """How a fetch ended: the release, whether it came now or was there already, and may be served."""
 
     stream: Stream
     version: str
     fresh: bool
+    pinned: bool = True
 
 
 def wanted_streams(ref: ImageRef, settings: ImageSettings) -> tuple[Stream, ...]:
@@ -106,7 +107,7 @@ async def _fetch(shop: Shop, stream: Stream, version: str | None) -> Fetched:
             f"cannot take --legacy-sha1 for {stream}: its keys do not need it",
             hint="it is for the retired CoreOS images alone",
         )
-    check_places(shop.store.paths)
+    check_places(shop.store.paths, pin=shop.wishes.pin)
     source, settings = SOURCES[stream.os], shop.settings.images.get(stream.os, ImageSettings())
     ask = make_ask(stream, version, settings)
     async with http_transport(shop.watcher, shop.limits) as transport:
@@ -153,17 +154,37 @@ async def _publish(shop: Shop, route: Route, plan: ReleasePlan) -> Fetched:
         forget_part(store.paths, plan.stream, plan.version)
         await asyncio.to_thread(_check_given, shop, plan)
         return Fetched(plan.stream, plan.version, fresh=False)
+    waiting = await asyncio.to_thread(_waiting, shop, route, plan)
+    if waiting is not None and not shop.wishes.pin:
+        return Fetched(plan.stream, plan.version, fresh=False, pinned=False)
+    if waiting is not None:
+        with suppress(Untrusted):  # then the mirror has to bring it again
+            return await _import(shop, waiting, Folder(store.folder(plan.stream) / plan.version))
     foreign = route.source.foreign_number(plan.stream, plan.version)
     if foreign is not None and not route.keyring.operators and route.keyring.pins:
         raise Untrusted(Case.WRONG_CHANNEL, name, f"its number is that of {foreign} releases")
     shop.watcher.says(f"fetching {name}")
     try:
         proven = await obtain(route, plan, workplace(store.paths, plan.stream, plan.version) / "parts")
-        await asyncio.to_thread(publish, store, shop.seals, proven, shop.now())
+        pin = shop.wishes.pin
+        await asyncio.to_thread(publish, store, shop.seals, proven, shop.now(), pin=pin)
     except Untrusted:
         forget_part(store.paths, plan.stream, plan.version)
         raise
-    return Fetched(plan.stream, plan.version, fresh=True)
+    pinned = pin or store.lock().get(plan.stream, plan.version) is not None
+    return Fetched(plan.stream, plan.version, fresh=True, pinned=pinned)
+
+
+def _waiting(shop: Shop, route: Route, plan: ReleasePlan) -> StoredRelease | None:
+    """What an earlier fetch brought whole, and left without pins; None when it is not so."""
+    if isinstance(route.transport, CarriedTransport) or shop.store.lock().get(plan.stream, plan.version):
+        return None
+    record = shop.store.release(plan.stream, plan.version)
+    if record is None:
+        return None
+    folder = shop.store.folder(plan.stream) / plan.version
+    whole = not any(shop.seals.check(folder / f.name, Pin(f.size, f.sha512)) for f in record.files)
+    return record if whole else None
 
 
 def _check_given(shop: Shop, plan: ReleasePlan) -> None:

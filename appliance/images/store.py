@@ -171,10 +171,10 @@ def render_pointers(pointers: Mapping[str, Pointers]) -> bytes:
 
 
 def _parse_pointers(raw: bytes) -> Mapping[str, Pointers]:
-    facts = json.loads(raw)
-    if not isinstance(facts, dict):
-        raise ValueError("it is not an object")
     try:
+        facts = json.loads(raw)
+        if not isinstance(facts, dict):
+            raise ValueError("it is not an object")
         return {
             str(folder): Pointers(
                 tuple(str(v) for v in entry["before"] if is_version(str(v))),
@@ -184,7 +184,7 @@ def _parse_pointers(raw: bytes) -> Mapping[str, Pointers]:
             )
             for folder, entry in facts.items()
         }
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"it lacks what it should have: {error!r}") from error
 
 

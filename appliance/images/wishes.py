@@ -25,10 +25,11 @@ class Wishes:
     """How a release is wanted. `digest` is one that the operator gives for what nobody signs.
 
     `legacy_sha1` asks gpgv for the retired CoreOS keys. `local`: images that nobody signs are believed as a
-    bundle brings them.
+    bundle brings them. Without `pin`, images.lock stays as it is: what it does not pin is brought, and waits.
     """
 
     allow_downgrade: bool = False
     legacy_sha1: bool = False
     local: bool = False
+    pin: bool = True
     digest: str | None = None

@@ -99,6 +99,8 @@ def _lines_of(text: str, item: Item) -> tuple[int, int]:
 
 
 def _behind(text: str, node: Node, name: str, data: Mapping[str, object]) -> str:
+    if not node.items:
+        raise CannotEdit("machine is no table")
     last = node.items[-1]
     if not begins_its_line(text, last.start):
         raise CannotEdit("the machines do not begin lines")

@@ -57,7 +57,7 @@ def restore_inventory(text: str) -> Inventory:
             raise ValueError(f"it has version {raw['version']!r}, this program reads {_VERSION}")
         profiles = {p["name"]: _profile_in(p) for p in raw["profiles"]}
         machines = tuple(_machine_in(machine) for machine in raw["machines"])
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise SurroundingsError(
             f"cannot restore an inventory: {error}", hint="its generation is damaged: sync again"
         ) from error

@@ -88,7 +88,7 @@ function drawHealth() {
     fix.hidden = !health.fix;
     fix.replaceChildren(...(health.fix ? [advice(health.fix)] : []).map((made) => (made.tagName === "P" ? made.textContent : made)));
   }
-  const generation = status.generation?.id ? `generation ${status.generation.id}${status.generation.proven ? ", proven" : ", not proven yet"}` : "no generation yet";
+  const generation = status.generation?.id ? `generation ${status.generation.id}${status.generation.proven ? ", proven" : status.pending ? ", to be confirmed" : ", not proven yet"}` : "no generation yet";
   const networks = (status.networks ?? []).map((n) => `${n.name} ${n.subnet} ${n.up ? "up" : "waits"}`);
   say(byId("facts"), [generation, ...networks.slice(0, 4), networks.length > 4 ? `${networks.length - 4} networks more` : ""].filter(Boolean).join("  ·  "));
   count("strays-count", status.strays);

@@ -98,7 +98,7 @@ function generation(row, newest) {
   if (opened.has(row.id) || (newest && !opened.size)) show(true);
   return el("article.card", {},
     el("div.head", {}, el("h3", {}, `Generation ${row.id}`), row.current ? el("span.mark.good", {}, "● current") : null,
-      row.rejected ? el("span.mark.bad", {}, "✕ taken back") : row.proven ? el("span.mark", {}, "✓ proven") : el("span.mark.odd", {}, "! not proven"),
+      row.rejected ? el("span.mark.bad", {}, "✕ taken back") : row.proven ? el("span.mark", {}, "✓ proven") : el("span.mark.odd", {}, row.pending ? "! waits for its confirmation" : "! not proven"),
       row.pinned ? el("span.mark.odd", {}, "pinned by a rollback") : null,
       el("span.sub", { title: dayAndTime(Date.parse(row.at)) }, `${ago(row.at)} by ${row.who}`)),
     el("p", {}, row.why), row.rejected ? el("p", {}, row.rejected) : null, el("p.sub", {}, row.summary), toggle, diff);

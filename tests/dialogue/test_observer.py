@@ -204,13 +204,14 @@ def test_syncs_are_counted_by_their_end() -> None:
             event(K.SYNC, None, detail={"generation": "4"}),
             event(K.SYNC, None, detail={"reason": "x"}),
             event(K.ROLLBACK, None, detail={"reason": "x"}),
+            event(K.SYNC, None, detail={"generation": "5", "until": "it is confirmed or taken back"}),
         )
         wire.observer.unchanged()
         get = await samples(wire)
         for result in ("applied", "failed", "rolled-back", "unchanged"):
             assert get("pxe_appliance_syncs_total", result=result) == 1
         assert get("pxe_appliance_last_sync_timestamp_seconds") > AT.timestamp()
-        assert [str(note.notice) for note in wire.told] == ["sync", "sync", "rollback"]
+        assert [str(note.notice) for note in wire.told] == ["sync", "sync", "rollback", "sync"]
 
     on_the_wire(work)
 

@@ -13,21 +13,26 @@ import pytest
 
 from tests.doctor.bench import Bench, healthy_host
 from tests.netns.conftest import Segment, run
+from tests.production import Total, beside
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
+def bench(production_total: Total) -> Iterator[Bench]:
     """The healthy host."""
-    segment = Segment(f"pxe-doc{os.getpid()}")
+    name = f"pxe-doc{os.getpid()}"
+    server, clients = f"{name}s", f"{name}c"
     folder = Path(tempfile.mkdtemp(prefix="pxe-doctor-"))
     folder.chmod(0o755)
     try:
-        for namespace in (segment.server, segment.clients):
+        for namespace in (server, clients):
             run("ip", "netns", "add", namespace)
             run("ip", "-n", namespace, "link", "set", "lo", "up")
-        with healthy_host(segment, folder) as made:
+        with (
+            beside(server, production_total, default=False) as production,  # it is one of the faults
+            healthy_host(Segment(name, production), folder) as made,
+        ):
             yield made
     finally:
-        for namespace in (segment.server, segment.clients):
+        for namespace in (server, clients):
             subprocess.run(["ip", "netns", "del", namespace], capture_output=True, check=False)
         shutil.rmtree(folder)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -183,6 +185,7 @@ def bridged_frames(bench: Bench) -> None:
 
 def forwards(bench: Bench) -> None:
     other_network(bench)
+    bench.stopped()  # with it goes the guard, which lets nothing pass
     bench.sysctl("net.ipv4.ip_forward", 1)
 
 
@@ -230,14 +233,33 @@ def missing_stage(bench: Bench) -> None:
 
 def linked(bench: Bench) -> None:
     path = bench.state / "tftp/passwd"
-    bench.undo.callback(path.unlink)
-    path.symlink_to("/etc/passwd")
+    _again_and_again(bench, path, lambda: path.symlink_to("/etc/passwd"))
 
 
 def fifo(bench: Bench) -> None:
     path = bench.state / "tftp/pipe"
-    bench.undo.callback(path.unlink)
-    os.mkfifo(path)
+    _again_and_again(bench, path, lambda: os.mkfifo(path))
+
+
+def _again_and_again(bench: Bench, path: Path, plant: Callable[[], None]) -> None:
+    """Plant what the daemon takes away within seconds, as soon as it has, until it is taken back."""
+    over = threading.Event()
+
+    def keep() -> None:
+        while not over.wait(0.02):
+            with contextlib.suppress(FileExistsError):
+                plant()
+
+    thread = threading.Thread(target=keep)
+
+    def back() -> None:
+        over.set()
+        thread.join()
+        path.unlink(missing_ok=True)
+
+    plant()
+    bench.undo.callback(back)
+    thread.start()
 
 
 def no_class(bench: Bench) -> None:

@@ -84,7 +84,7 @@ def test_versions_older_and_newer(old: Site) -> None:
     assert old.current() == [f"{STREAM}@{ancient}"]
     again = old.fetch_here(f"{STREAM}@{OLD}", "-o", "json")
     assert again.json() == [
-        {"image": STREAM, "version": OLD, "arch": "amd64", "fetched": False, "current": False}
+        {"image": STREAM, "version": OLD, "arch": "amd64", "fetched": False, "current": False, "pinned": True}
     ]
     nowhere = old.fetch_here(f"{STREAM}@4593.2.9")
     assert nowhere.rc == 5, nowhere.out
@@ -121,6 +121,9 @@ def test_what_profiles_name(old: Site) -> None:
     nothing = old.call("images", "fetch")
     assert nothing.rc == 3, nothing.out
     assert "no profile names an image" in nothing.err
+    night = old.run("images", "fetch", "--no-pin", "-o", "json")
+    assert (night.rc, night.json()) == (0, []), "a timer that finds nothing to do has not failed"
+    assert "no profile names an image that could be fetched: nothing to do" in night.err
     inventory(old, STREAM, f"{STREAM}@{NEW}", "local/tool")
     release(old.tree, old.signers.good, NEW, NEW_AT, sizes=SMALL, current=False)
     said = old.run("images", "fetch", "-o", "json")

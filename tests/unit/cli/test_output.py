@@ -151,6 +151,7 @@ def test_status_without_a_daemon_is_whole_and_fails(tmp_path: Path) -> None:
         "daemon": ["pid", "running", "since"],
         "dnsmasq": ["pid", "restarts", "state"],
         "generation": ["at", "id", "proven"],
+        "pending": "NoneType",
         "networks": "list",
         "machines": ["booted", "booting", "known", "stuck"],
         "strays": "int",

@@ -111,6 +111,18 @@ def test_the_last_proven_one_where_the_change_was_never_shown_to_work(site: Site
     assert generations.current_id(site.paths) == 1
 
 
+def test_a_take_over_goes_on_with_what_is_served_although_nobody_could_be_asked_yet(site: Site) -> None:
+    change(site, RACK, proven=True)
+    change(site, MOVED, proven=False)
+    adopted, left = generation_to_serve(site.paths, 2)
+    assert adopted is not None
+    assert (adopted.served.id, left) == (2, None)
+    harm(site, 2, "boot.json", b"")
+    adopted, _ = generation_to_serve(site.paths, 2)
+    assert adopted is not None
+    assert adopted.served.id == 1
+
+
 def test_the_last_proven_one_where_the_disk_is_damaged(site: Site) -> None:
     change(site, RACK, proven=True)
     change(site, MOVED, proven=True)
@@ -122,6 +134,48 @@ def test_the_last_proven_one_where_the_disk_is_damaged(site: Site) -> None:
 def test_the_first_one_although_nobody_has_proven_it(site: Site) -> None:
     change(site, RACK, proven=False)
     assert served_id(site) == 1
+
+
+def test_a_rollback_that_was_never_shown_to_work_is_left_and_named(site: Site) -> None:
+    change(site, RACK, proven=True)
+    change(site, MOVED, proven=True)
+    sync(site.paths, Request(to=1), None)
+    adopted, left = generation_to_serve(site.paths)
+    assert adopted is not None
+    assert left is not None
+    assert (adopted.served.id, left.id, left.pinned) == (2, 3, True)
+
+
+def test_a_change_that_nobody_has_confirmed_is_taken_back(site: Site) -> None:
+    change(site, RACK, proven=True)
+    site.write(MOVED)
+    sync(site.paths, Request(confirm_within=60), Daemon())
+    assert generations.current_id(site.paths) == 2
+    assert served_id(site) == 1
+    assert generations.current_id(site.paths) == 1
+    left = generations.read_manifest(site.paths, 2)
+    assert left.rejected == "not confirmed: the daemon was started anew before that"
+    assert left.unconfirmed
+    trace = site.trace()
+    assert served_id(site) == 1
+    assert site.trace() == trace, "and that is done once"
+
+
+def test_one_that_was_being_taken_back_at_a_crash_is_named_all_the_same(site: Site) -> None:
+    change(site, RACK, proven=True)
+    site.write(MOVED)
+    sync(site.paths, Request(confirm_within=60), Daemon())
+    generations.make_current(site.paths, 1)
+    assert served_id(site) == 1
+    assert generations.read_manifest(site.paths, 2).rejected
+
+
+def test_a_change_to_be_confirmed_is_served_where_nothing_else_is_left(site: Site) -> None:
+    change(site, RACK, proven=True)
+    site.write(MOVED)
+    sync(site.paths, Request(confirm_within=60), Daemon())
+    harm(site, 1, "boot.json", b"")
+    assert served_id(site) == 2
 
 
 def test_none_where_none_can_be_read(site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -155,6 +156,19 @@ def test_a_disk_that_takes_nothing_sets_nothing_aside_and_loses_nothing(
         assert after.kept(LADDER) == {"node1": 1}
         after.close()
         assert not (disk / "history.db.damaged").exists()
+
+
+@pytest.mark.timeout(20)
+def test_a_fifo_in_its_place_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    os.mkfifo(path)
+    opened = History(path)
+    opened.append([("node1", "{}")])
+    assert opened.lost_installs, "who is installed is not known"
+    assert opened.problem
+    assert path.is_file()
+    assert (tmp_path / "history.db.odd").is_fifo()
+    opened.close()
 
 
 def test_a_directory_in_its_place_is_no_reason_not_to_serve(tmp_path: Path) -> None:

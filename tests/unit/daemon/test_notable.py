@@ -26,6 +26,8 @@ def test_events_are_told_in_a_sentence() -> None:
     assert words(K.HELD, {"reason": "a loop", "remedy": "x"}) == "node1 is held: a loop; let it go with x"
     assert words(K.LIFECYCLE, {"from": "new", "to": "installing"}) == "node1: new -> installing"
     assert words(K.SYNC, {"generation": "4", "why": "rack 2"}) == "generation 4 is current: rack 2"
+    waits = {"generation": "4", "why": "rack 2", "until": "noon"}
+    assert words(K.SYNC, waits) == "generation 4 is current until noon, unless it is confirmed: rack 2"
     assert words(K.SYNC, {"reason": "no inventory"}) == "sync failed: no inventory"
     assert words(K.ROLLBACK, {"reason": "not offered"}) == "rolled back: not offered"
     assert words(K.DNSMASQ, {"message": "tftp is serving"}) == "tftp is serving"

@@ -173,7 +173,7 @@ def test_generations_are_told_with_what_they_changed(tmp_path: Path) -> None:
         assert b"hunter2" not in ask(site, "/v1/generations/2")[1]
         assert json.loads(ask(site, "/v1/generations/1")[1])["base"] is None
         assert ask(site, "/v1/generations/9")[0].status == 409
-        assert ask(site, "/v1/generations/x")[0].status == 503
+        assert ask(site, "/v1/generations/x")[0].status == 400
 
 
 # ---- the stream ----

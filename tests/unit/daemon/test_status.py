@@ -92,6 +92,7 @@ def test_status() -> None:
         },
         "dnsmasq": {"state": "serving", "pid": 4712, "restarts": 0},
         "generation": {"id": 3, "at": "2025-01-31T04:00:00.000Z", "proven": True},
+        "pending": None,
         "machines": {"known": 3, "booting": 1, "booted": 1, "stuck": 0, "held": 0},
         "strays": 1,
         "rogue_servers": [

@@ -72,7 +72,7 @@ def test_a_line_that_dnsmasq_would_split_is_refused() -> None:
     macs = tuple(f"52:54:00:00:00:{i:02x}" for i in range(60))
     with pytest.raises(OperatorError, match="cannot write the reservation of many"):
         render_hosts([machine("many", macs, "172.0.1.9")], network())
-    fits = render_hosts([machine("many", macs[:54], "172.0.1.9")], network())
+    fits = render_hosts([machine("many", macs[:53], "172.0.1.9")], network())
     assert len(fits) <= LONGEST_LINE
 
 

@@ -71,7 +71,7 @@ def test_golden(case: str) -> None:
 def test_above_a_thousand_machines_every_line_carries_the_interface() -> None:
     net = network(subnet="10.0.0.0/16", address="10.0.0.1")
     thousand = render_hosts(_many(1000), net).splitlines()
-    assert not any(line.startswith("tag:") for line in thousand)
+    assert all(line.startswith("tag:!declined,52:54:00:") for line in thousand)
     more = render_hosts(_many(1001), net).splitlines()
-    assert all(line.startswith("tag:pxe0,52:54:00:") for line in more)
+    assert all(line.startswith("tag:pxe0,tag:!declined,52:54:00:") for line in more)
     assert [line.removeprefix("tag:pxe0,") for line in more][:1000] == thousand

@@ -35,6 +35,8 @@ NODE: Final = Machine(
 )
 LAB: Final = Inventory((NODE,))
 RACK: Final = Entry("/etc/rack.toml", "etc", "file", 0o644, 0, 0)
+# What systemd hands over: the daemon's user reads it nowhere else.
+SECRET: Final = Entry("/etc/pxe-appliance/secrets.d/hook", "etc", "file", 0o600, 0, 0, True, reachable=False)
 HISTORY: Final = Entry("/var/history.db", "state", "file", 0o640, 990, 990, secret=True)
 STAGE: Final = Entry("/var/tftp/undionly.kpxe", "tftp", "file", 0o644, 990, 990)
 SOCKET: Final = Entry("/run/control.sock", "run", "socket", 0o660, 990, 990)
@@ -50,6 +52,12 @@ SOCKET: Final = Entry("/run/control.sock", "run", "socket", 0o660, 990, 990)
         (RACK, {"uid": 990}, {"files-etc": "warning"}),
         (RACK, {"secret": True}, {"files-secrets": "error"}),
         (RACK, {"secret": True, "reachable": False}, {}),
+        (SECRET, {}, {}),
+        (SECRET, {"kind": "directory", "secret": False, "mode": 0o700}, {}),
+        (SECRET, {"mode": 0o646}, {"files-etc": "error"}),
+        (SECRET, {"path": "/etc/pxe-appliance/secrets.d/a:b"}, {"files-secrets": "error"}),
+        (SECRET, {"path": "/etc/pxe-appliance/secrets.d/schlüssel"}, {"files-secrets": "error"}),
+        (SECRET, {"path": "/etc/pxe-appliance/secrets.d/client key~1.pem"}, {}),
         (HISTORY, {}, {}),
         (HISTORY, {"mode": 0o644}, {"files-secrets": "error"}),
         (HISTORY, {"uid": 0}, {"files-state": "error"}),

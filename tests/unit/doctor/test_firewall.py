@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -37,6 +38,13 @@ def chains(
     items: list[object] = [{"metainfo": {}}, {"chain": {**base, "policy": policy}}, *more]
     items += [{"rule": {"family": "inet", "table": "t", "chain": "c", "handle": 9, "expr": r}} for r in rules]
     return parse_ruleset(json.dumps({"nftables": items}))
+
+
+def test_what_the_guard_withholds_is_not_taken_for_a_firewall() -> None:
+    closed = chains([port("udp", {"set": [67, 69]}), DROP])
+    assert bad(judge_firewall(settings(), Firewall(tuple(closed))))
+    ours = tuple(replace(c, family="inet", table="pxe-appliance") for c in closed)
+    assert not bad(judge_firewall(settings(), Firewall(ours)))
 
 
 ACCEPT, DROP = {"accept": None}, {"drop": None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
@@ -10,8 +11,9 @@ import pytest
 
 from appliance.doctor.forwarding import Kernel, judge_forwarding
 from appliance.doctor.interface import Link, Route
+from appliance.doctor.nft_ruleset import parse_ruleset
 from appliance.doctor.packet_walk import Chain, Rule, interface_is
-from appliance.settings import Relayed
+from appliance.settings import Forwarding, Relayed
 from tests.unit.doctor.rooms import PXE, bad, settings
 
 LINKS: Final = (
@@ -53,6 +55,34 @@ def test_forwarding(kernel: Kernel, chains: tuple[Chain, ...], found: bool) -> N
     assert told == ({"forwarding": "warning"} if found else {})
 
 
+def test_a_router_on_purpose_is_no_finding() -> None:
+    kernel = Kernel(True, {"pxe0": True, "eth0": True})
+    routed = settings(replace(PXE, forwarding=Forwarding.ALLOW))
+    assert not bad(judge_forwarding(routed, kernel, LINKS, [OWN], ()))
+
+
+def test_the_daemon_s_guard_is_read_as_it_stands() -> None:
+    """As nft lists it."""
+
+    def drop(one: str, other: str) -> list[object]:
+        return [
+            {"match": {"op": "==", "left": {"meta": {"key": one}}, "right": "pxe0"}},
+            {"match": {"op": "!=", "left": {"meta": {"key": other}}, "right": "pxe0"}},
+            {"counter": {"packets": 0, "bytes": 0}},
+            {"drop": None},
+        ]
+
+    both = (drop("iifname", "oifname"), drop("oifname", "iifname"))
+    table = {"family": "inet", "table": "pxe-appliance"}
+    chain = {**table, "name": "forward", "type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}
+    rules = [{"rule": {**table, "chain": "forward", "handle": 1, "expr": e}} for e in both]
+    chains = parse_ruleset(json.dumps({"nftables": [{"chain": chain}, *rules]}))
+    kernel = Kernel(True, {"pxe0": True, "eth0": True})
+    assert not bad(judge_forwarding(settings(), kernel, LINKS, [OWN], chains))
+    assert bad(judge_forwarding(settings(), kernel, LINKS, [OWN], parse_ruleset(
+        json.dumps({"nftables": [{"chain": chain}, rules[0]]})))) == {"forwarding": "warning"}  # fmt: skip
+
+
 def test_a_host_with_one_interface_forwards_nothing() -> None:
     assert not bad(judge_forwarding(settings(), Kernel(True, {"pxe0": True}), LINKS[:2], [OWN], ()))
 
@@ -60,11 +90,13 @@ def test_a_host_with_one_interface_forwards_nothing() -> None:
 @pytest.mark.parametrize(
     ("modes", "routes", "found"),
     [
-        ({"pxe0": 0}, [DEFAULT], False),
+        ({"pxe0": 0}, [DEFAULT], True),  # files would leave by production
+        ({"pxe0": 0}, [DEFAULT, BY_ROUTER], False),
         ({"pxe0": 1}, [DEFAULT], True),
         ({"all": 1, "pxe0": 0}, [DEFAULT], True),
         ({"pxe0": 1}, [DEFAULT, BY_ROUTER], False),
-        ({"all": 1, "pxe0": 2}, [DEFAULT], False),
+        ({"all": 1, "pxe0": 2}, [DEFAULT], True),
+        ({"all": 1, "pxe0": 2}, [DEFAULT, BY_ROUTER], False),
         ({"pxe0": 2}, [], True),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 
 from appliance.addresses import Mac
 from appliance.doctor.interface import Beneath, Link, Route, judge_interface
+from appliance.settings import DefaultRoute
 from tests.unit.doctor.rooms import PXE, bad, verdicts
 
 GOOD: Final = Link("pxe0", mac="52:54:00:00:00:01", addresses=("172.0.1.1/24",))
@@ -63,6 +64,14 @@ def test_what_is_wrong_is_told_by_its_own_id(change: dict[str, Any], expected: d
 )
 def test_routes(route: Route, expected: dict[str, str]) -> None:
     assert bad(judge_interface(PXE, [GOOD], [OWN, route])) == expected
+
+
+def test_a_default_route_that_is_allowed_and_one_for_ipv6_are_warnings() -> None:
+    default = Route(IPv4Network("0.0.0.0/0"), "pxe0")
+    allowed = replace(PXE, default_route=DefaultRoute.ALLOW)
+    assert bad(judge_interface(allowed, [GOOD], [OWN, default])) == {"interface-default-route": "warning"}
+    found = bad(judge_interface(PXE, [GOOD], [OWN, DEFAULT], ipv6_default=True))
+    assert found == {"interface-default-route": "warning"}
 
 
 def test_a_pinned_mac_and_where_it_went() -> None:

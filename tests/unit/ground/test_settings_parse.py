@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from appliance.errors import OperatorError
 from appliance.paths import Paths
 from appliance.settings import (
+    DefaultRoute,
+    Forwarding,
     HttpSettings,
     ImageSettings,
     MatchboxSettings,
@@ -104,6 +106,17 @@ def test_another_server_is_a_reason_not_to_start_unless_told() -> None:
     (problem,) = _problems(_ONE + 'other_servers = "ignore"\n')
     assert problem.startswith("a.toml:4: network.pxe.other_servers: 'ignore' is not")
     assert "refuse, tell" in problem
+
+
+def test_what_may_be_unsafe_is_written_out() -> None:
+    usual = parse_settings(_ONE, "a.toml").networks["pxe"]
+    assert (usual.default_route, usual.forwarding) == (DefaultRoute.REFUSE, Forwarding.DENY)
+    settings = parse_settings(_ONE + 'default_route = "allow"\nforwarding = "allow"\n', "a.toml")
+    allowed = settings.networks["pxe"]
+    assert (allowed.default_route, allowed.forwarding) == (DefaultRoute.ALLOW, Forwarding.ALLOW)
+    told = {path: value for path, value, _ in describe_settings(settings)}
+    assert told["network.pxe.default_route"] == told["network.pxe.forwarding"] == "allow"
+    assert len(_problems(_ONE + 'default_route = "yes"\nforwarding = true\n')) == 2
 
 
 def test_a_keyring_is_for_our_own_endpoint() -> None:

@@ -1,0 +1,61 @@
+"""What the operator's files ask for and nobody has applied: a new program that takes over leaves it alone.
+
+Somebody may be in the middle of an edit that he wants to look at, or to bring with a way back; an upgrade of
+the package is no reason to bring it for him. What the new version itself writes otherwise is brought.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from appliance.daemon.desk import Desk
+from appliance.daemon.status import problem
+from appliance.errors import ApplianceError
+from appliance.paths import Paths
+from appliance.sync import generations
+from appliance.sync import run as route
+from appliance.sync.apply import summary
+
+_LOOK: Final = "pxe-appliance plan"
+_log = logging.getLogger("pxe-appliance")
+
+
+async def left_alone(paths: Paths, desk: Desk) -> bool:
+    """Whether there are such changes; then `status` says so, and no sync brings them."""
+    words = await asyncio.to_thread(unapplied, paths)
+    if words:
+        _log.warning("%s", words)
+        desk.sync_problem = problem("sync", "warning", f"not in sync: {words}", _LOOK)
+    return bool(words)
+
+
+def stays(desk: Desk) -> None:
+    """Say that a rolled-back generation is served."""
+    words = "a rolled-back generation is served; it stays until the next sync"
+    desk.sync_problem = problem("rolled-back", "warning", words, _LOOK)
+
+
+def unapplied(paths: Paths) -> str:
+    """The changes that settings and inventory ask for, in words; empty where none is an operator's."""
+    try:
+        plan = route.plan(paths, route.Request())
+    except ApplianceError as error:
+        return error.message
+    ours = all(c.kind == "file" and not c.name.startswith("ignition/") for c in plan.changes)
+    if plan.empty or (ours and not _touched(paths, plan.base)):
+        return ""
+    return f"this is asked for and was not applied yet: {summary(plan)}"
+
+
+def _touched(paths: Paths, number: int | None) -> bool:
+    """Whether dnsmasq.d, which stands in the same files as our own lines, was changed since a generation."""
+    folder = Path(paths.dnsmasq_extra)
+    with contextlib.suppress(ApplianceError, OSError, ValueError):
+        at = datetime.fromisoformat(generations.read_manifest(paths, number or 0).at).timestamp()
+        return any(place.stat().st_ctime > at for place in (folder, *folder.iterdir()))
+    return folder.exists()
