@@ -19,6 +19,7 @@ import pytest
 
 from tests.netns.appliance import Appliance
 from tests.netns.wire import Client, wait_until
+from tests.production import Production, Total, beside
 
 DNSMASQ: Final = "dnsmasq"
 _numbers = itertools.count()
@@ -48,6 +49,7 @@ class Segment:
     """A pair of namespaces, with as many wires between them as a test wants."""
 
     name: str
+    production: Production  # the wire beside: nothing of ours may be sent there
     links: list[Link] = field(default_factory=list)
 
     @property
@@ -67,22 +69,25 @@ class Segment:
         run("ip", "-n", self.clients, "addr", "add", f"{client_address}/{prefix}", "dev", far)
         for namespace, end in ((self.server, device), (self.clients, far)):
             run("ip", "-n", namespace, "link", "set", end, "up")
+        self.production.pxe(f"{address}/{prefix}")
         link = Link(self.server, self.clients, device, far, address, client_address)
         self.links.append(link)
         return link
 
 
 @pytest.fixture
-def segment() -> Iterator[Segment]:
-    """Two namespaces named after this process, without a wire yet; removed at the end."""
-    made = Segment(f"pxe-t{os.getpid()}-{next(_numbers)}")
+def segment(production_total: Total) -> Iterator[Segment]:
+    """Two namespaces named after this process, without a wire yet, and production; removed at the end."""
+    name = f"pxe-t{os.getpid()}-{next(_numbers)}"
+    server, clients = f"{name}s", f"{name}c"
     try:
-        for namespace in (made.server, made.clients):
+        for namespace in (server, clients):
             run("ip", "netns", "add", namespace)
             run("ip", "-n", namespace, "link", "set", "lo", "up")
-        yield made
+        with beside(server, production_total) as production:
+            yield Segment(name, production)
     finally:
-        for namespace in (made.server, made.clients):
+        for namespace in (server, clients):
             subprocess.run(["ip", "netns", "del", namespace], capture_output=True, check=False)
 
 

@@ -255,7 +255,7 @@ def test_a_decline_in_the_middle_of_a_relief_takes_nobody_out(
     options = {54: socket.inet_aton("172.0.1.1"), 50: socket.inet_aton(ip)}
     client.send(Packet(mac, kind=DECLINE, options=options).payload())
     for process in (before, second):
-        wait_until(partial(_log_says, once, process, "disabling DHCP static address"), "both to hear it")
+        wait_until(partial(_log_says, once, process, "DHCPDECLINE"), "both to hear it")
     os.kill(once.daemon_pid(), signal.SIGCONT)
     next_process(once, link, before)
     wait_until(lambda: client.ask(discover(mac), seconds=0.3), "node1 to be served again", 12)

@@ -186,7 +186,7 @@ class Client:
 
     def send(self, payload: bytes, *, port: int = 67, source: str = "0.0.0.0", to: str | None = None) -> None:
         frame = _BROADCAST + payload[28:34] + b"\x08\x00"
-        self._socket.send(frame + _datagram(payload, source, to or "255.255.255.255", 68, port))
+        self._socket.send(frame + datagram(payload, source, to or "255.255.255.255", 68, port))
 
     def listen(self, xid: bytes, seconds: float) -> Reply | None:
         """The first server packet of the exchange, or None when nothing came in time."""
@@ -241,7 +241,8 @@ def _server_packet(frame: bytes, xid: bytes) -> Reply | None:
     return Reply.parse(payload, source_port)
 
 
-def _datagram(payload: bytes, source: str, to: str, sport: int, dport: int) -> bytes:
+def datagram(payload: bytes, source: str, to: str, sport: int, dport: int) -> bytes:
+    """An IPv4 packet with one UDP datagram in it, from its header on."""
     # A zero checksum means "none" in UDP over IPv4 (RFC 768).
     udp = struct.pack("!HHHH", sport, dport, 8 + len(payload), 0) + payload
     header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0)
