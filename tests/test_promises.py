@@ -79,7 +79,7 @@ def test_every_dependency_has_its_reason() -> None:
             assert re.search(rf"\b{re.escape(name[0])}\b", reasons), name[0]
 
 
-@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-dev.txt", "requirements-build.txt"])
 def test_every_requirement_is_pinned_by_hash(lock: str) -> None:
     text = (ROOT / lock).read_text().replace("\\\n", " ")
     pins = [line for line in text.splitlines() if line and not line.startswith("#")]
