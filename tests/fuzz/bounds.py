@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import resource
 import signal
 import time
@@ -31,9 +32,11 @@ def bounded(seconds: float = _HANGS_AFTER) -> Iterator[None]:
     now = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * _PAGE
     before = signal.signal(signal.SIGPROF, _hangs)
     resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, hard))
+    gc.freeze()  # what thousands of tests before have left would be gone through again and again meanwhile
     try:
         yield
     finally:
+        gc.unfreeze()
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -28,7 +28,7 @@ from tests.seeds import seed_of_run
 _SEED: Final = str(seed_of_run())
 # Where new crashers are put, to be looked at and kept.
 _FOUND: Final = Path(os.environ.get("PXE_FUZZ_FOUND", "/tmp/pxe-fuzz-found"))
-_LIGHT: Final = 1.0  # processor seconds of a small input
+_LIGHT: Final = 2.0  # processor seconds of a small input
 _HEAVY: Final = 5.0  # and of one as large as the product would read
 _each = pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: str(parser.name))
 Sized = Callable[[int, int], int]

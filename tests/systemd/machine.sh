@@ -116,6 +116,13 @@ enter() {
     mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/dev/shm"
     mount -t tmpfs -o mode=0755,nosuid,nodev tmpfs "$root/run"
     mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/tmp"
+    # A checkout below /tmp, or on a file system of its own, is not in the overlay of the root.
+    checkout=$(cd "$(dirname "$0")/../.." && pwd)
+    if [ ! -e "$root$checkout/pyproject.toml" ]; then
+        mkdir -p "$root$checkout"
+        mount --bind "$checkout" "$root$checkout"
+        mount -o remount,bind,ro "$root$checkout"
+    fi
 
     cd "$root"
     pivot_root . .
