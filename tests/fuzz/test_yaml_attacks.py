@@ -25,7 +25,7 @@ _MEGABYTES: Final = 200
 _GOOD: Final = "machine:\n  node1:\n    mac: 52:54:00:aa:00:01\n    ip: 172.0.1.21\n"
 
 
-# The kernel counts what a process was before its exec as its own memory: a small one starts it, not the tests.
+# The kernel counts what a process was before its exec as its own memory: a small one starts it, not pytest.
 _MEASURED: Final = """
 import os, resource, subprocess, sys
 resource.setrlimit(resource.RLIMIT_CPU, (10, 10))

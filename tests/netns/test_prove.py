@@ -532,28 +532,17 @@ def test_a_sync_tells_what_it_proved_and_is_quick(appliance: Appliance, client: 
     assert "HTTP: 2 boot scripts as expected" in said
 
 
-def declined(appliance: Appliance, client: Client, times: int) -> None:
-    """Forge a DECLINE of node1's address, and wait until dnsmasq has put it out of service `times` times."""
+def test_forged_declines_fail_no_sync(appliance: Appliance, client: Client) -> None:
+    """Anybody on the wire can say that an address is taken, again and again; a profile changes meanwhile."""
     log = appliance.root / "run/pxe-appliance/log/dhcp-pxe.log"
     named = {50: socket.inet_aton("172.0.1.21"), 54: socket.inet_aton("172.0.1.1")}
-    client.send(Packet(NODE1, DECLINE, named).payload())
-    wait_until(
-        lambda: log.read_text().count("disabling DHCP static address") == times, "dnsmasq to believe it"
-    )
-
-
-def test_a_forged_decline_of_an_unchanged_machine_fails_no_sync(appliance: Appliance, client: Client) -> None:
-    """Anybody on the wire can take an address out of service for seconds; a profile changes meanwhile."""
-    log = appliance.root / "run/pxe-appliance/log/dhcp-pxe.log"
-    reads = log.read_text().count("read /")
-    declined(appliance, client, 1)
-    wait_until(lambda: log.read_text().count("read /") > reads, "it to be undone, at once the first time")
-    declined(appliance, client, 2)
+    for times in (1, 2):
+        client.send(Packet(NODE1, DECLINE, named).payload())
+        wait_until(lambda: log.read_text().count("DHCPDECLINE") == times, "dnsmasq to hear it")  # noqa: B023
     appliance.edit("console=ttyS0", "console=ttyS1")
     said = appliance.run("sync", "--yes").stdout
     assert "active and verified" in said
-    # On a slow host the address is back by now.
-    assert "not so, unchanged, node1 (172.0.1.21)" in said or "each was offered its address" in said
+    assert "each was offered its address" in said
 
 
 # ---- many ----

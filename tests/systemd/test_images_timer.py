@@ -100,6 +100,9 @@ def test_what_it_brings_waits_for_root(host: Machine, mirrored: Path, signer: Si
     host.run("pxe-appliance", "images", "verify", "--pin")
     host.run("pxe-appliance", "images", "use", f"{STREAM}@4593.2.6")
     assert _images(host) == {"4593.2.5": (False, "ok"), "4593.2.6": (True, "ok")}
+    # Its mode is the operator's, who wrote into it before anything was installed.
+    host.run("chgrp", "pxe-appliance", "/etc/pxe-appliance/ignition.d")
+    host.run("chmod", "750", "/etc/pxe-appliance/ignition.d")
     findings = json.loads(host.run("pxe-appliance", "doctor", "-o", "json", check=False).stdout)
     assert {f["verdict"] for f in findings if f["id"].startswith(("files-", "images-"))} == {"ok"}
 
