@@ -7,6 +7,7 @@ figure of the whole run.
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 import subprocess
@@ -114,6 +115,10 @@ class Production:
                 frame, about = ear.recvfrom(2048)
             except BlockingIOError:
                 break
+            except OSError as error:
+                if error.errno != errno.ENETDOWN:
+                    raise
+                continue  # its other end went away; that is said once, and what came before can still be read
             if about[2] == _OUTGOING:
                 continue
             self.total.frames += 1
