@@ -91,8 +91,7 @@ class Terminal:
 @pytest.fixture(params=sorted(STARTS))
 def terminal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Terminal]:
     shell = request.param
-    if not shutil.which(shell):
-        pytest.skip(f"{shell} is not installed")
+    assert shutil.which(shell), f"{shell} is not installed: ./dev test does that"
     share, root = tmp_path / "share", tmp_path / "root"
     for name, text in completions().items():
         path = share / name
