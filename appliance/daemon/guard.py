@@ -150,14 +150,9 @@ class Guard:
         self._wanted, self._standing, self._tried = wanted, None, True
         self._passed.clear()  # the counters begin anew
         try:
-            netfilter.load(wanted)
-            self._number = netfilter.generation()
-            table = netfilter.table(FAMILY, TABLE)
+            table, self._number = netfilter.put_up(wanted, FAMILY, TABLE)
         except SurroundingsError as error:
             self._failed(error.message)
-            return
-        if table is None:
-            self._failed("it is not there after it was put up")
             return
         if self._failure:
             _log.info("the guard stands again")

@@ -22,6 +22,7 @@ _GENERATION_ID: Final = 1
 _ERROR: Final = 2
 _SECONDS: Final = 1.0
 _PATIENCE: Final = 10.0  # seconds for nft: another may hold the rules' lock
+_ATTEMPTS: Final = 8  # to read back what was put up before anybody else changes a rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,33 @@ def load(ruleset: str) -> None:
         SurroundingsError: nft is not installed, or the kernel does not take it.
     """
     run(["nft", "-f", "-"], timeout=_PATIENCE, input=ruleset.encode())
+
+
+def put_up(ruleset: str, family: str, name: str) -> tuple[Table, int | None]:
+    """Take a ruleset to the kernel and read back its table as nobody but us has made it.
+
+    A change by somebody else between the two would be read back as ours. The kernel counts transactions: a
+    number that grew by one rules that out, and where it grew further the ruleset is taken there again. Where
+    no number is told, two readings in a row have to be the same.
+
+    Returns:
+        The table, and the number of that state (`generation`).
+
+    Raises:
+        SurroundingsError: nft is not installed, the kernel refuses, or others change the rules all the time.
+    """
+    earlier: str | None = None
+    for _ in range(_ATTEMPTS):
+        before = generation()
+        load(ruleset)
+        found, number = table(family, name), generation()
+        if found is None:
+            continue
+        alone = found.content == earlier if before is None else number == before + 1
+        if alone:
+            return found, number
+        earlier = found.content
+    raise SurroundingsError(f"table {family} {name} is changed by others as often as it is put up")
 
 
 def table(family: str, name: str) -> Table | None:

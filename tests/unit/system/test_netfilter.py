@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -78,3 +80,41 @@ def test_what_nft_does_not_take_is_told(host: str) -> None:
             netfilter.load("table inet {")
 
     inside(host, work)
+
+
+MEDDLER: Final = """\
+#!/bin/sh
+# nft, after which somebody else flushes a chain at once, as often as a file says.
+{nft} "$@" || exit
+left=$(cat {left})
+if [ "$1" = -f ] && [ "$left" -gt 0 ]; then
+    echo $((left - 1)) > {left}
+    {nft} flush chain inet pxe-appliance output
+fi
+"""
+
+
+@pytest.mark.parametrize("times", [0, 1, 3, 1000])
+def test_a_change_between_putting_up_and_reading_back_is_not_taken_for_ours(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    nft, left = shutil.which("nft"), tmp_path / "left"
+    assert nft
+    left.write_text(str(times))
+    (tmp_path / "nft").write_text(MEDDLER.format(nft=nft, left=left))
+    (tmp_path / "nft").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    again = f"add table inet pxe-appliance\ndelete table inet pxe-appliance\n{RULES}"
+
+    def work() -> None:
+        if times > 100:
+            with pytest.raises(SurroundingsError, match="changed by others as often as it is put up"):
+                netfilter.put_up(again, netfilter.FAMILY, netfilter.TABLE)
+            return
+        table, number = netfilter.put_up(again, netfilter.FAMILY, netfilter.TABLE)
+        assert table.packets == {"nine": 0, "eight": 0}
+        assert number == netfilter.generation()
+        assert netfilter.table(netfilter.FAMILY, netfilter.TABLE) == table
+
+    inside(host, work)
+    assert int(left.read_text()) == (0 if times < 100 else times - 8)
