@@ -229,6 +229,11 @@ class Settings:
     webhooks: Mapping[str, WebhookSettings] = field(default_factory=lambda: MappingProxyType({}))
     origins: Mapping[str, Origin] = field(default_factory=lambda: MappingProxyType({}), compare=False)
 
+    @property
+    def subnets(self) -> tuple[IPv4Network, ...]:
+        """Every subnet of every network, our own and relayed ones."""
+        return tuple(s for n in self.networks.values() for s in (n.subnet, *(r.subnet for r in n.relayed)))
+
     def network_of(self, ip: IPv4Address) -> NetworkSettings | None:
         """The network whose own or relayed subnet holds `ip`."""
         return next((n for n in self.networks.values() if n.subnet_of(ip) is not None), None)

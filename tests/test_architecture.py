@@ -48,6 +48,7 @@ WORLDLY_FILES = {
     "images/openpgp.py",
     "images/openpgp_child.py",
     "images/publish.py",
+    "images/reach.py",
     "images/run.py",
     "images/seals.py",
     "images/store.py",

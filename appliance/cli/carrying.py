@@ -72,7 +72,7 @@ async def _refresh(paths: Paths, settings: Settings, screen: Screen) -> ExitCode
     """Those of every project of which something is in the store, or was asked for before."""
     used = {stream.os for stream in Store(paths).streams()} or set(SOURCES)
     code = ExitCode.FINE
-    async with http_transport(screen, Limits()) as transport:
+    async with http_transport(screen, Limits(), settings.subnets) as transport:
         for os_name, source in SOURCES.items():
             of_os = settings.images.get(os_name, ImageSettings())
             if os_name in used and source.key_url and not of_os.keys:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -26,6 +27,7 @@ from appliance.errors import SurroundingsError
 from appliance.images.intake import Intake, MakeCheck, Origin
 from appliance.images.model import Artefact
 from appliance.images.progress import Watcher
+from appliance.images.reach import Nearness, Reach, TooNear
 from appliance.images.trust import Case, Untrusted
 from appliance.images.wishes import Limits
 
@@ -68,8 +70,10 @@ class _Effort:
 class HttpTransport:
     """Documents and artefacts from a mirror. Make it with `http_transport`."""
 
-    def __init__(self, session: aiohttp.ClientSession, watcher: Watcher, limits: Limits) -> None:
-        self._session, self._watcher, self._limits = session, watcher, limits
+    def __init__(
+        self, session: aiohttp.ClientSession, reach: Reach, watcher: Watcher, limits: Limits
+    ) -> None:
+        self._session, self._reach, self._watcher, self._limits = session, reach, watcher, limits
 
     async def document(self, url: str, cap: int) -> bytes | None:
         """A small file as a whole; None when the server says that it does not exist.
@@ -268,29 +272,13 @@ class HttpTransport:
         self, method: str, url: str, headers: Mapping[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to a request, a few redirects later."""
-        place = url
+        place, limit = url, Nearness.HOST
         for _ in range(_REDIRECTS + 1):
-            try:
-                async with asyncio.timeout(self._limits.patience):
-                    response = await self._session.request(
-                        method, place, headers=headers, allow_redirects=False
-                    )
-            except (aiohttp.ClientSSLError, ssl.SSLError) as error:
-                raise SurroundingsError(
-                    f"cannot trust the server of {place}: {_words(error)}",
-                    hint="its certificate is not one for this host from an authority that this host knows",
-                ) from error
-            except (
-                ValueError
-            ) as error:  # InvalidURL is one of these: the URL was looked at, a proxy's was not
-                raise SurroundingsError(
-                    f"cannot ask for {place}: {_words(error)}", hint=_proxy_hint()
-                ) from error
-            except (aiohttp.ClientError, OSError) as error:  # TimeoutError is one of these
-                raise _Again(f"cannot reach the server: {_words(error)}") from error
+            response = await self._request(method, url, place, headers, limit)
             if response.status not in {301, 302, 303, 307, 308}:
                 break
             response.release()
+            limit = min(limit, self._reach.of(place))
             place = _redirected(url, place, response.headers.get("Location", ""))
         else:
             raise Untrusted(Case.REDIRECTED, url, f"it leads from one place to the next, {_REDIRECTS} times")
@@ -299,17 +287,54 @@ class HttpTransport:
         finally:
             response.close()
 
+    async def _request(
+        self, method: str, url: str, place: str, headers: Mapping[str, str], limit: Nearness
+    ) -> aiohttp.ClientResponse:
+        """One request, for `url` or for where it led."""
+        try:
+            with self._reach.bound(place, limit):
+                async with asyncio.timeout(self._limits.patience):
+                    return await self._session.request(method, place, headers=headers, allow_redirects=False)
+        except TooNear as near:
+            words = f"the server leads to {place[:100]!r}, an address of {near.nearness.words}"
+            raise Untrusted(Case.REDIRECTED, url, words) from near
+        except (aiohttp.ClientSSLError, ssl.SSLError) as error:
+            raise SurroundingsError(
+                f"cannot trust the server of {place}: {_words(error)}",
+                hint="its certificate is not one for this host from an authority that this host knows",
+            ) from error
+        except ValueError as error:  # InvalidURL is one of these: the URL was looked at, a proxy's was not
+            raise SurroundingsError(f"cannot ask for {place}: {_words(error)}", hint=_proxy_hint()) from error
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is one of these
+            raise _Again(f"cannot reach the server: {_words(error)}") from error
+
 
 @asynccontextmanager
-async def http_transport(watcher: Watcher, limits: Limits) -> AsyncIterator[HttpTransport]:
-    """A transport over HTTP; proxies are taken from the environment (http_proxy, https_proxy, no_proxy)."""
+async def http_transport(
+    watcher: Watcher, limits: Limits, own: Collection[IPv4Network] = ()
+) -> AsyncIterator[HttpTransport]:
+    """A transport over HTTP; proxies are taken from the environment (http_proxy, https_proxy, no_proxy).
+
+    `own`: networks of this site, to which no mirror on the Internet may lead.
+    """
     # The library's own read timer can outlive its request and fail the next one on that connection (3.14):
     # patience is kept by whoever waits.
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=limits.patience)
+    reach = Reach(own)
+    # Each connection asks for the name anew: a cached address was allowed to somebody else.
+    connector = aiohttp.TCPConnector(resolver=reach, use_dns_cache=False)
     async with aiohttp.ClientSession(
-        headers=_HEADERS, timeout=timeout, trust_env=True, auto_decompress=False, read_bufsize=2**19
+        connector=connector,
+        headers=_HEADERS,
+        timeout=timeout,
+        trust_env=True,
+        auto_decompress=False,
+        read_bufsize=2**19,
     ) as session:
-        yield HttpTransport(session, watcher, limits)
+        try:
+            yield HttpTransport(session, reach, watcher, limits)
+        finally:
+            await reach.close()
 
 
 def needs_sha256(artefact: Artefact) -> bool:

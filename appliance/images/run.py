@@ -110,7 +110,7 @@ async def _fetch(shop: Shop, stream: Stream, version: str | None) -> Fetched:
     check_places(shop.store.paths, pin=shop.wishes.pin)
     source, settings = SOURCES[stream.os], shop.settings.images.get(stream.os, ImageSettings())
     ask = make_ask(stream, version, settings)
-    async with http_transport(shop.watcher, shop.limits) as transport:
+    async with http_transport(shop.watcher, shop.limits, shop.settings.subnets) as transport:
         keyring = load_keyring(shop.store.paths, stream.os, source, settings)
         route = Route(source, keyring, shop.store.lock(), transport, shop.watcher, shop.wishes)
         fresh_keys = False

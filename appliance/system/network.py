@@ -66,6 +66,13 @@ def interface_state(name: str) -> InterfaceState:
     return InterfaceState(name, True, up, mac, mtu, tuple(addresses))
 
 
+def own_addresses() -> frozenset[str]:
+    """The IP addresses of this host's interfaces, as text without zones."""
+    families = {socket.AF_INET, socket.AF_INET6}
+    rows = (row for rows in psutil.net_if_addrs().values() for row in rows)
+    return frozenset(row.address.partition("%")[0] for row in rows if row.family in families)
+
+
 def neighbour(address: IPv4Address, interface: str) -> str | None:
     """The MAC that the kernel reaches `address` by on `interface`, as text; None when it knows none.
 

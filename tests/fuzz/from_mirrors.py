@@ -31,6 +31,7 @@ from appliance.images.model import (
     parse_release,
 )
 from appliance.images.openpgp import Certificate, forecast, inspect, verify_text
+from appliance.images.reach import host_of, literal, nearness
 from appliance.images.record import parse_record
 from appliance.images.source import Ask, UnreadableIndex
 from appliance.images.trust import Keyring, ListedDigest, Signature, SignedText, Untrusted, listed_digest
@@ -112,7 +113,11 @@ def _asset_name(data: bytes) -> object:
 
 
 def _redirect(data: bytes) -> str:
-    return _redirected("https://mirror.example.com/a", "https://mirror.example.com/a", any_text(data))
+    place = _redirected("http://mirror.example.com/a", "http://mirror.example.com/a", any_text(data))
+    address = literal(host_of(place))
+    if address is not None:
+        nearness(address)
+    return place
 
 
 def _script(data: bytes) -> Script | None:
