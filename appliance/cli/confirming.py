@@ -50,10 +50,10 @@ def need_daemon(paths: Paths) -> None:
         raise no_daemon()
 
 
-def confirm(paths: Paths, *, output: Output) -> None:
-    """Keep the change that waits."""
+def confirm(paths: Paths, generation: int | None, *, output: Output) -> None:
+    """Keep the change that waits; only `generation`, where one is named."""
     need_daemon(paths)
-    answer = ask(paths, "POST", "/v1/confirm", timeout=_ASK_SECONDS)
+    answer = ask(paths, "POST", "/v1/confirm", {"generation": generation}, timeout=_ASK_SECONDS)
     facts = answer if isinstance(answer, dict) else {}
     if output is Output.JSON:
         print_json(facts)
@@ -65,8 +65,9 @@ def confirm(paths: Paths, *, output: Output) -> None:
 
 def told(pending: Mapping[str, object]) -> str:
     """What to say of a change that waits."""
-    before, until = pending.get("previous"), pending.get("until")
-    return f"Unless it is confirmed, generation {before} is served again at {until}: pxe-appliance confirm"
+    number, before, until = (pending.get(key) for key in ("generation", "previous", "until"))
+    served = f"generation {before} is served again at {until}"
+    return f"Unless it is confirmed, {served}: pxe-appliance confirm {number}"
 
 
 def wait(paths: Paths, pending: Mapping[str, object], seconds: int) -> None:
@@ -89,7 +90,7 @@ def wait(paths: Paths, pending: Mapping[str, object], seconds: int) -> None:
             if line in _KEEP:
                 _say("")
                 with contextlib.suppress(Refused):  # others, or the time, were faster
-                    confirm(paths, output=Output.TABLE)
+                    confirm(paths, number, output=Output.TABLE)
                     return
             if line in _BACK:
                 body = {"to": pending.get("previous"), "who": whoami(), "why": "not kept"}

@@ -167,11 +167,18 @@ def sync(
 
 
 @app.command()
-def confirm(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
+def confirm(
+    context: typer.Context,
+    generation: Annotated[
+        int | None,
+        typer.Argument(min=1, help="The generation that is meant; refused when another one waits."),
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
     """Keep the change of a sync or rollback with --confirm-within; the daemon takes it back otherwise."""
     from appliance.cli import confirming
 
-    confirming.confirm(_session(context).paths, output=output)
+    confirming.confirm(_session(context).paths, generation, output=output)
 
 
 @app.command()

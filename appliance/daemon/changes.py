@@ -119,11 +119,13 @@ class Changes:
             told = outcome.as_json()
             return {**told, "evidence": [*outcome.evidence, *await self._handoff.within_sync()]}
 
-    async def confirm(self) -> dict[str, object]:
+    async def confirm(self, named: int | None = None) -> dict[str, object]:
         """Keep the change that waits; it is durable when this returns.
 
+        `named`: the generation that is meant, where somebody said which.
+
         Raises:
-            Refused: nothing waits, or its time is over.
+            Refused: nothing waits, another generation than the named one does, or its time is over.
             SurroundingsError: the disk does not take it; it waits on.
             NotProven: nobody could be asked before, and now it does not work: it was taken back.
         """
@@ -138,6 +140,8 @@ class Changes:
             if pending is None:
                 raise await asyncio.to_thread(confirm.refusal, self._paths)
             number = pending.generation
+            if named not in {None, number}:
+                raise confirm.another(pending, named or 0)
             try:
                 seen = await asyncio.to_thread(confirm.keep, self._paths, pending, self.activate)
             except NotProven as error:

@@ -69,7 +69,7 @@ class Actions(WebhookActions, StrayActions, Protocol):
     """What the daemon can be told."""
 
     async def sync(self, request: Request) -> dict[str, object]: ...
-    async def confirm(self) -> dict[str, object]: ...
+    async def confirm(self, named: int | None = None) -> dict[str, object]: ...
     async def turn(self, name: str, cue: Cue, reason: str = "") -> dict[str, object]: ...
     def ignition(self, name: str) -> bytes | None: ...
 
@@ -90,8 +90,9 @@ def control_app(readings: Readings, actions: Actions) -> web.Application:
     async def sync(request: web.Request) -> web.Response:
         return web.json_response(await actions.sync(_sync_request(await object_in(request))))
 
-    async def confirm(_: web.Request) -> web.Response:
-        return web.json_response(await actions.confirm())
+    async def confirm(request: web.Request) -> web.Response:
+        named = _generation((await object_in(request, may_lack=True)).get("generation"), "to confirm")
+        return web.json_response(await actions.confirm(named))
 
     async def turn(request: web.Request) -> web.Response:
         reason = text_in(await object_in(request, may_lack=True), "reason")
@@ -262,17 +263,20 @@ async def no_browsers(request: web.Request, handler: Handler) -> web.StreamRespo
 
 
 def _sync_request(body: dict[str, object]) -> Request:
-    to = body.get("to")
-    if to is not None and (not isinstance(to, int) or isinstance(to, bool) or not 0 < to < _MOST_GENERATIONS):
-        raise Malformed("the generation to go back to is not a number")
     return Request(
         why=text_in(body, "why", otherwise="sync"),
         who=text_in(body, "who", longest=64),
         allow_mass_change=flag_in(body, "allow_mass_change"),
         expected=text_in(body, "expected"),
-        to=to,
+        to=_generation(body.get("to"), "to go back to"),
         confirm_within=_within(body.get("confirm_within", 0)),
     )
+
+
+def _generation(raw: object, what: str) -> int | None:
+    if raw is None or (isinstance(raw, int) and not isinstance(raw, bool) and 0 < raw < _MOST_GENERATIONS):
+        return raw
+    raise Malformed(f"the generation {what} is not a number")
 
 
 def _within(raw: object) -> int:

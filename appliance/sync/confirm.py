@@ -231,6 +231,14 @@ def refusal(paths: Paths) -> Refused:
     )
 
 
+def another(pending: Pending, named: int) -> Refused:
+    """The error for a confirmation of generation `named` while another one waits."""
+    return Refused(
+        f"generation {named} does not wait for a confirmation, generation {pending.generation} does",
+        hint=f"pxe-appliance generations; pxe-appliance confirm {pending.generation} keeps that one",
+    )
+
+
 def too_late(pending: Pending) -> Refused:
     """The error for a confirmation that comes while the change is being taken back."""
     return Refused(

@@ -110,7 +110,10 @@ def test_a_confirmed_change_survives_a_crash(appliance: Appliance, client: Clien
         refused = appliance.run(*command, rc=4).stderr
         assert "generation 2 waits until" in refused
         assert "pxe-appliance confirm keeps it, pxe-appliance rollback takes it back" in refused
-    assert appliance.run("confirm").stdout == "Generation 2 is confirmed and kept.\n"
+    other = appliance.run("confirm", "3", rc=4).stderr
+    assert "generation 3 does not wait for a confirmation, generation 2 does" in other
+    assert status(appliance)["pending"] == pending
+    assert appliance.run("confirm", "2").stdout == "Generation 2 is confirmed and kept.\n"
     appliance.stop(signal.SIGKILL)
     appliance.serve()
     assert address(client) == NEW

@@ -43,7 +43,7 @@ def test_without_a_terminal_it_returns_and_says_until_when(operator: Operator) -
     assert said.rc == 0
     assert said.out.endswith(
         "Generation 2 is current, active and verified.\n"
-        f"Unless it is confirmed, generation 1 is served again at {WAITS['until']}: pxe-appliance confirm\n"
+        f"Unless it is confirmed, generation 1 is served again at {WAITS['until']}: pxe-appliance confirm 2\n"
     )
     ((_, body),) = daemon.asked
     assert isinstance(body, dict)
