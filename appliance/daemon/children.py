@@ -29,6 +29,7 @@ from appliance.dnsmasq.speak import TFTP_PROBE
 from appliance.errors import SurroundingsError
 from appliance.paths import Paths
 from appliance.sync.compose import log_path
+from appliance.system.acting import acting_for
 from appliance.system.clock import monotonic, now
 from appliance.system.command import spawn
 from appliance.system.files import make_directory
@@ -108,8 +109,9 @@ class Children:
         log = Path(log_path(self._paths, name))
         try:
             make_directory(log.parent, 0o750)
-            if log.exists():
-                log.replace(log.with_name(log.name + ".1"))
+            with acting_for(log.parent):
+                if log.exists():
+                    log.replace(log.with_name(log.name + ".1"))
             process = self._spawn(name, _errors(log), macs)
         except (OSError, SurroundingsError) as error:
             self._report(s.ChildExited(name, 127, str(error)))
@@ -224,7 +226,8 @@ class Children:
         with os.fdopen(os.memfd_create("marks"), "w+b", 0) as marks:
             marks.write(render_marks(macs).encode())
             marks.seek(0)
-            fd = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+            with acting_for(errors.parent):
+                fd = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
             try:
                 return spawn(argv, stdin=marks.fileno(), stdout=fd, stderr=fd)
             finally:

@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from appliance.system.acting import acting_for
+
 LINE_LIMIT = 2048  # dnsmasq's own lines end at 1,024 bytes
 CHUNK = 1 << 16  # some 600 lines: others get their turn between two of these
 BACKLOG_LIMIT = 32 << 20  # more unread than this is skipped: being current matters more than being complete
@@ -74,7 +76,8 @@ class LogFollower:
         """
         if self._fd is None or self._inode_now() != self._inode:
             return False
-        self.path.replace(self.path.with_name(self.path.name + ".1"))
+        with acting_for(self.path.parent):
+            self.path.replace(self.path.with_name(self.path.name + ".1"))
         return True
 
     def close(self) -> None:

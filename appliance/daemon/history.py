@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Final
 
 from appliance.boot.policy import Life, LifeState
+from appliance.system.acting import acting_for
 from appliance.system.files import make_directory
 
 EVENTS_KEPT = 100_000
@@ -49,7 +50,8 @@ class History:
         One that is whole and cannot be written is read into memory, and what happens is kept there.
         """
         make_directory(path.parent)
-        opened = _opened(path)
+        with acting_for(path.parent):
+            opened = _opened(path)
         self._db, self.problem = opened.db, opened.problem
         self.durable, self.lost_installs = opened.durable, opened.lost_installs
 

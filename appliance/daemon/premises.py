@@ -8,6 +8,7 @@ from pathlib import Path
 
 from appliance.errors import Refused
 from appliance.paths import Paths
+from appliance.system.acting import acting_for
 from appliance.system.files import make_directory
 
 _FILES = 4096
@@ -56,7 +57,8 @@ def refuse_without_rights() -> None:
 def clear_socket(paths: Paths) -> None:
     """No socket file: one that a killed daemon left would refuse everybody."""
     make_directory(Path(paths.run))
-    Path(paths.control).unlink(missing_ok=True)
+    with acting_for(Path(paths.run)):
+        Path(paths.control).unlink(missing_ok=True)
 
 
 def open_to_group(paths: Paths) -> None:

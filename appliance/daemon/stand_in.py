@@ -7,14 +7,13 @@ files for dnsmasq stands in for it below the run directory, which is memory on a
 from __future__ import annotations
 
 import contextlib
-import shutil
 from pathlib import Path, PurePosixPath
 
 from appliance.errors import SurroundingsError
 from appliance.paths import Paths
 from appliance.sync import generations
 from appliance.sync.plan import child_of
-from appliance.system.files import write_tree
+from appliance.system.files import remove_tree, write_tree
 from appliance.tree import RenderedFile, Tree
 
 
@@ -59,7 +58,7 @@ def clear(paths: Paths) -> None:
     """
     try:
         for entry in Path(paths.run).glob("instead-*"):
-            shutil.rmtree(entry)
+            remove_tree(entry)
     except OSError as error:
         raise SurroundingsError(f"cannot clear {paths.run}: {error.strerror}") from error
 

@@ -24,6 +24,7 @@ from appliance.images.model import RECORD, Role, StoredRelease, is_file_name
 from appliance.images.progress import Watcher
 from appliance.images.record import parse_record, render_record
 from appliance.images.store import Store
+from appliance.system.acting import acting_for, way_out
 from appliance.system.files import fsync_directory
 
 TOP: Final = "pxe-appliance-images"
@@ -58,15 +59,18 @@ def export_bundle(store: Store, releases: Sequence[StoredRelease], file: Path, w
             tar.close()
             raw.flush()
             os.fsync(raw.fileno())
-        temporary.replace(file)
-        fsync_directory(file.parent)
+        with acting_for(file.parent):
+            temporary.replace(file)
+            fsync_directory(file.parent)
         return file.stat().st_size
     except OSError as error:
-        with suppress(OSError):
+        with suppress(OSError), acting_for(file.parent):
             temporary.unlink(missing_ok=True)
-        raise SurroundingsError(f"cannot write {file}: {error.strerror}") from error
+        hint = way_out(error, file)
+        raise SurroundingsError(f"cannot write {file}: {error.strerror}", hint=hint) from error
     except KeyboardInterrupt:
-        temporary.unlink(missing_ok=True)
+        with acting_for(file.parent):
+            temporary.unlink(missing_ok=True)
         raise
 
 
@@ -77,7 +81,8 @@ def _mine(temporary: Path) -> Iterator[IO[bytes]]:
     Raises:
         Refused: another export is writing it.
     """
-    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    with acting_for(temporary.parent):
+        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     with os.fdopen(fd, "r+b") as raw:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -96,7 +101,9 @@ def _add(tar: tarfile.TarFile, store: Store, release: StoredRelease, watcher: Wa
             continue  # taken out of the archive again, where it is proven
         source = store.folder(release.stream) / release.version / file.name
         watcher.begins(file.name, file.size, 0)
-        with source.open("rb") as stream:
+        with acting_for(source):  # a link there must not put a secret of root's into what is carried away
+            stream = source.open("rb")
+        with stream:
             tar.addfile(_member(place / file.name, file.size, release), stream)
         watcher.ends(file.name, "in the bundle")
 

@@ -7,6 +7,7 @@ import os
 import tarfile
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, Protocol
@@ -17,6 +18,7 @@ from appliance.images.intake import Intake, MakeCheck
 from appliance.images.model import Artefact
 from appliance.images.progress import Watcher
 from appliance.images.trust import Case, Untrusted
+from appliance.system.acting import acting_for
 
 _PIECE: Final = 2**20
 
@@ -33,7 +35,10 @@ class Shelf(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """The files of a directory. Links lead nowhere, unless it is an operator's own directory."""
+    """The files of a directory. Links lead nowhere, unless it is an operator's own directory.
+
+    One of the store is read with its owner's rights: what is read is copied to where that owner may read it.
+    """
 
     path: Path
     follow: bool = False
@@ -41,15 +46,20 @@ class Folder:
     def size(self, name: str) -> int | None:
         """How large one is."""
         place = self.path / name
-        there = place.is_file() and (self.follow or not place.is_symlink())
-        return place.stat().st_size if there else None
+        with self._reading():
+            there = place.is_file() and (self.follow or not place.is_symlink())
+            return place.stat().st_size if there else None
 
     def pieces(self, name: str) -> Iterator[bytes]:
         """Its bytes."""
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if self.follow else os.O_NOFOLLOW)
-        fd = os.open(self.path / name, flags)
+        with self._reading():
+            fd = os.open(self.path / name, flags)
         with os.fdopen(fd, "rb") as stream:
             yield from _read(stream)
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return acting_for() if self.follow else acting_for(self.path)
 
 
 @dataclass(frozen=True, slots=True)

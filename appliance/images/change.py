@@ -3,7 +3,6 @@ that anything leads to."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,8 @@ from appliance.images.model import Stream, version_key
 from appliance.images.publish import changing, point, write_lock
 from appliance.images.seals import Seals
 from appliance.images.store import Pointers, Store, render_pointers
-from appliance.system.files import fsync_directory, write_atomic
+from appliance.system.acting import way_out
+from appliance.system.files import fsync_directory, remove_tree, write_atomic
 
 _REMEMBERED: Final = 20  # versions that were current before
 
@@ -138,7 +138,8 @@ def _write(store: Store, stream: Stream, pointers: Pointers) -> None:
 
 def _remove(folder: Path) -> None:
     try:
-        shutil.rmtree(folder)
+        remove_tree(folder)
         fsync_directory(folder.parent)
     except OSError as error:
-        raise SurroundingsError(f"cannot remove {folder}: {error.strerror}") from error
+        hint = way_out(error, folder)
+        raise SurroundingsError(f"cannot remove {folder}: {error.strerror}", hint=hint) from error

@@ -19,7 +19,8 @@ from typing import Final
 from appliance.errors import SurroundingsError
 from appliance.images.openpgp import Detached
 from appliance.images.trust import Measured
-from appliance.system.files import read_regular, write_atomic
+from appliance.system.acting import acting_for, way_out
+from appliance.system.files import read_as_owner, write_atomic
 
 _PIECE: Final = 2**20
 _LOOK_EVERY: Final = 8 * 2**20
@@ -86,7 +87,8 @@ class Intake:
         self._open()
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
-        self._note.unlink(missing_ok=True)
+        with acting_for(self.part.parent):
+            self._note.unlink(missing_ok=True)
         self.resumed = False
 
     def promise(self, origin: Origin) -> None:
@@ -126,7 +128,7 @@ class Intake:
         """The bytes are worth nothing: they do not stay."""
         self.close()
         for path in (self.part, self._note):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), acting_for(path.parent):
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -142,9 +144,11 @@ class Intake:
         self.close()
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            self._fd = os.open(self.part, flags, 0o600)
+            with acting_for(self.part.parent):
+                self._fd = os.open(self.part, flags, 0o600)
         except OSError as error:
-            raise SurroundingsError(f"cannot write {self.part}: {error.strerror}") from error
+            hint = way_out(error, self.part)
+            raise SurroundingsError(f"cannot write {self.part}: {error.strerror}", hint=hint) from error
         self.size = 0
         self._sha512 = hashlib.sha512()
         self._sha256 = hashlib.sha256() if self._wants_sha256 else None
@@ -158,7 +162,7 @@ class Intake:
 
     def _kept(self, url: str) -> Origin | None:
         try:
-            facts = json.loads(read_regular(self._note, _LONGEST_NOTE))
+            facts = json.loads(read_as_owner(self._note, _LONGEST_NOTE))
             origin = Origin(
                 str(facts["url"]), str(facts["etag"]), str(facts["modified"]), _count(facts["total"])
             )

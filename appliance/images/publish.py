@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -25,6 +26,7 @@ from appliance.images.store import CURRENT, Store
 from appliance.images.trust import ProvenRelease
 from appliance.images.unpack import unpack_ipxe
 from appliance.paths import Paths
+from appliance.system.acting import acting_for, way_out
 from appliance.system.files import (
     exclusive_lock,
     fsync_directory,
@@ -82,7 +84,8 @@ def publish(
     paths, stream, version = store.paths, proven.plan.stream, proven.plan.version
     place = workplace(paths, stream, version)
     try:
-        release = _put_together(place, proven, now)
+        with acting_for(place):
+            release = _put_together(place, proven, now)
         with changing(paths):
             lock, wanted = store.lock(), PinnedRelease.of(release)
             pinned = pin or lock.get(stream, version) == wanted
@@ -90,7 +93,8 @@ def publish(
                 write_lock(paths, lock.with_release(wanted))
             target = store.folder(stream) / version
             make_directory(target.parent)
-            _move(place / "ready", target)
+            with acting_for(place, target.parent):
+                _move(place / "ready", target)
         if pinned:
             point_first(store, stream, version)
         forget_part(paths, stream, version)
@@ -99,7 +103,8 @@ def publish(
         seals.keep()
     except OSError as error:
         raise SurroundingsError(
-            f"cannot publish {stream}@{version}: {error.strerror}", hint=f"df -h {paths.state}"
+            f"cannot publish {stream}@{version}: {error.strerror}",
+            hint=way_out(error, place / "ready") or f"df -h {paths.state}",
         ) from error
     return release
 
@@ -114,8 +119,9 @@ def point_first(store: Store, stream: Stream, version: str) -> None:
 def point(store: Store, stream: Stream, version: str) -> None:
     """Move the pointer of a stream; what a killed one left half-made beside it goes."""
     folder = store.folder(stream)
-    for left in folder.glob(f".{CURRENT}.*.tmp"):
-        left.unlink(missing_ok=True)
+    with acting_for(folder):
+        for left in folder.glob(f".{CURRENT}.*.tmp"):
+            left.unlink(missing_ok=True)
     point_symlink(folder / CURRENT, version)
 
 
@@ -147,9 +153,7 @@ def _put_together(place: Path, proven: ProvenRelease, now: datetime) -> StoredRe
     )
     write_atomic(ready / RECORD, render_record(release))
     for path in (*ready.iterdir(), ready):
-        path.chmod(0o755 if path.is_dir() else 0o644)  # whatever the umask is
-        own_like(path, place.parent)
-        _fsync(path)
+        _finish(path, place.parent)
     fsync_directory(place)
     return release
 
@@ -181,9 +185,13 @@ def _tidy(top: Path, folder: Path) -> None:
         folder = folder.parent
 
 
-def _fsync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _finish(path: Path, model: Path) -> None:
+    """Mode (whatever the umask is) and owner of what is served, durable; by its descriptor, for its name
+    can be swapped."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
+        os.fchmod(fd, 0o755 if stat.S_ISDIR(os.fstat(fd).st_mode) else 0o644)
+        own_like(fd, model)
         os.fsync(fd)
     finally:
         os.close(fd)
@@ -192,5 +200,6 @@ def _fsync(path: Path) -> None:
 def forget_part(paths: Paths, stream: Stream, version: str) -> None:
     """Remove what was fetched so far of a release."""
     place = workplace(paths, stream, version)
-    shutil.rmtree(place, ignore_errors=True)
-    _tidy(Path(paths.incoming), place.parent)
+    with acting_for(place):
+        shutil.rmtree(place, ignore_errors=True)
+        _tidy(Path(paths.incoming), place.parent)

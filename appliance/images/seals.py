@@ -20,7 +20,8 @@ from typing import Final
 
 from appliance.errors import SurroundingsError
 from appliance.images.lock import Pin
-from appliance.system.files import read_regular, write_atomic
+from appliance.system.acting import acting_for
+from appliance.system.files import read_as_owner, write_atomic
 
 _PIECE: Final = 2**20
 _LIMIT: Final = 16 * 2**20
@@ -52,7 +53,8 @@ class Seals:
     def check(self, file: Path, pin: Pin, *, believe: bool = True) -> Damage | None:
         """Whether a file is what is pinned; hashes it unless a seal says that this was done. Blocking."""
         try:
-            fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+            with acting_for(file.parent):
+                fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
         except FileNotFoundError:
             return Damage(str(file), "it is not there")
         except OSError as error:
@@ -121,7 +123,7 @@ class Seals:
             if stamp == self._stamp:
                 return
             self._stamp = stamp
-            facts = json.loads(read_regular(self._path, _LIMIT))
+            facts = json.loads(read_as_owner(self._path, _LIMIT))
             known = {str(k): (_seal(v["seal"]), str(v["sha512"])) for k, v in facts.items()}
             self._seals = {**known, **self._seals}
 

@@ -31,7 +31,7 @@ from appliance.images.model import (
 )
 from appliance.images.record import parse_record
 from appliance.paths import Paths
-from appliance.system.files import read_regular
+from appliance.system.files import read_as_owner, read_regular
 
 CURRENT: Final = "current"
 _RECORD_LIMIT: Final = 64 * 2**20
@@ -79,7 +79,7 @@ class Store:
             stamp = _stamp(path)
             kept = self._records.get(path)
             if kept is None or kept[0] != stamp:
-                kept = (stamp, parse_record(read_regular(path, _RECORD_LIMIT)))
+                kept = (stamp, parse_record(read_as_owner(path, _RECORD_LIMIT)))
                 self._records[path] = kept
         except (OSError, ValueError):
             return None
@@ -122,7 +122,7 @@ class Store:
         try:
             stamp = _stamp(path)
             if stamp != self._pointers[0]:
-                self._pointers = (stamp, _parse_pointers(read_regular(path, _POINTERS_LIMIT)))
+                self._pointers = (stamp, _parse_pointers(read_as_owner(path, _POINTERS_LIMIT)))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:

@@ -29,6 +29,7 @@ from appliance.matchbox.push_plan import (
     is_own_ignition_name,
     stored_of,
 )
+from appliance.system.acting import acting_for, way_out
 from appliance.system.files import fsync_directory, make_directory, read_regular, write_atomic
 
 _MAX_JSON: Final = 1 << 20
@@ -93,12 +94,14 @@ class DirectoryTarget:
         """
         path = self._path(delete.kind, delete.id)
         try:
-            path.unlink(missing_ok=True)
-            fsync_directory(path.parent)
+            with acting_for(path.parent):
+                path.unlink(missing_ok=True)
+                fsync_directory(path.parent)
         except FileNotFoundError:
             return
         except OSError as error:
-            raise SurroundingsError(f"cannot remove {path}: {error.strerror}") from error
+            hint = way_out(error, path)
+            raise SurroundingsError(f"cannot remove {path}: {error.strerror}", hint=hint) from error
 
     def _path(self, kind: Kind, name: str) -> Path:
         match kind:
@@ -128,8 +131,9 @@ class DirectoryTarget:
         except FileNotFoundError:
             return []
         # Matchbox tries each of them as a group, and logs that at every request.
-        for name in filter(_LEFTOVER.fullmatch, names):
-            (self._data / folder / name).unlink(missing_ok=True)
+        with acting_for(self._data / folder):
+            for name in filter(_LEFTOVER.fullmatch, names):
+                (self._data / folder / name).unlink(missing_ok=True)
         return [name for name in names if name.endswith(suffix) and not name.startswith(".")]
 
     def _group(self, name: str) -> Group | None:

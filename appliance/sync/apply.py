@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from appliance.sync import generations
 from appliance.sync.check import check_files
 from appliance.sync.plan import Action, Plan
 from appliance.system.clock import now
-from appliance.system.files import make_directory, write_tree
+from appliance.system.files import make_directory, remove_tree, write_tree
 from appliance.tree import Tree
 
 
@@ -98,15 +98,20 @@ def check(staged: StagedPlan) -> CheckedPlan:
     try:
         evidence = check_files(staged.plan.desired, staged.directory)
     except OSError as error:
-        shutil.rmtree(staged.directory, ignore_errors=True)
+        _drop(staged)
         place = error.filename or tempfile.gettempdir()
         raise SurroundingsError(
             f"cannot check generation {staged.number}: {place}: {error.strerror}"
         ) from error
     except BaseException:
-        shutil.rmtree(staged.directory, ignore_errors=True)
+        _drop(staged)
         raise
     return CheckedPlan(staged, tuple(evidence))
+
+
+def _drop(staged: StagedPlan) -> None:
+    with contextlib.suppress(OSError):  # the next sync clears what is left
+        remove_tree(staged.directory, ignore_errors=True)
 
 
 def commit(paths: Paths, checked: CheckedPlan) -> AppliedPlan:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,8 @@ from appliance.inventory.serialize import restore_inventory
 from appliance.paths import Paths
 from appliance.settings_parse import parse_settings
 from appliance.sync.plan import Desired, child_of
-from appliance.system.files import fsync_directory, point_symlink, read_regular, write_atomic
+from appliance.system.acting import acting_for, way_out
+from appliance.system.files import fsync_directory, point_symlink, read_regular, remove_tree, write_atomic
 from appliance.tree import Activation, RenderedFile, Tree
 
 _FILE_LIMIT = 256 * 2**20
@@ -128,17 +128,19 @@ def clear_staging(paths: Paths) -> None:
         SurroundingsError: it cannot be removed.
     """
     try:
-        for entry in Path(paths.generations).iterdir():
-            if entry.name.startswith(_STAGING):
-                shutil.rmtree(entry)
-            elif _is_number(entry.name):
-                for left in entry.glob(".*.tmp"):  # half a mark
-                    left.unlink()
+        with acting_for(Path(paths.generations)):
+            for entry in Path(paths.generations).iterdir():
+                if entry.name.startswith(_STAGING):
+                    remove_tree(entry)
+                elif _is_number(entry.name):
+                    for left in entry.glob(".*.tmp"):  # half a mark
+                        left.unlink()
     except FileNotFoundError:
         return
     except OSError as error:
         raise SurroundingsError(
-            f"cannot clear {paths.generations} of what a sync left: {error.strerror}"
+            f"cannot clear {paths.generations} of what a sync left: {error.strerror}",
+            hint=way_out(error, Path(error.filename or paths.generations)),
         ) from error
 
 
@@ -150,27 +152,32 @@ def read_manifest(paths: Paths, number: int) -> Manifest:
     """
     directory = generation_directory(paths, number)
     try:
-        raw = json.loads(read_regular(directory / "manifest.json", _FILE_LIMIT))
-        return Manifest(
-            id=number,
-            at=str(raw["at"]),
-            who=str(raw["who"]),
-            why=str(raw["why"]),
-            summary=str(raw["summary"]),
-            files={str(k): str(v) for k, v in raw["files"].items()},
-            proven=(directory / "proven").exists(),
-            rejected=_marked(directory / "rejected"),
-            pinned=raw.get("pinned") is True,
-            confirm_within=int(raw.get("confirm_within", 0)),
-            pending=_marked(directory / "pending"),
-            settled=(directory / "settled").exists(),
-        )
+        with acting_for(directory):
+            return _manifest(directory, number)
     except FileNotFoundError as error:
         raise SurroundingsError(
             f"there is no generation {number}", hint="pxe-appliance generations lists them"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SurroundingsError(f"cannot read generation {number}: {error}") from error
+
+
+def _manifest(directory: Path, number: int) -> Manifest:
+    raw = json.loads(read_regular(directory / "manifest.json", _FILE_LIMIT))
+    return Manifest(
+        id=number,
+        at=str(raw["at"]),
+        who=str(raw["who"]),
+        why=str(raw["why"]),
+        summary=str(raw["summary"]),
+        files={str(k): str(v) for k, v in raw["files"].items()},
+        proven=(directory / "proven").exists(),
+        rejected=_marked(directory / "rejected"),
+        pinned=raw.get("pinned") is True,
+        confirm_within=int(raw.get("confirm_within", 0)),
+        pending=_marked(directory / "pending"),
+        settled=(directory / "settled").exists(),
+    )
 
 
 def render_manifest(
@@ -198,30 +205,34 @@ def load_generation(paths: Paths, number: int) -> Desired:
     """
     manifest = read_manifest(paths, number)
     directory = generation_directory(paths, number)
-    files = []
-    for path, digest in manifest.files.items():
-        try:
-            content = read_regular(directory / path, _FILE_LIMIT)
-            mode = (directory / path).stat().st_mode & 0o7777
-        except PermissionError as error:
-            raise Refused(
-                f"cannot read {path} of generation {number}: permission denied", hint="run it as root"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise SurroundingsError(f"cannot read {path} of generation {number}: {error}") from error
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise SurroundingsError(
-                f"{directory / path} is not what sync wrote: its digest differs",
-                hint="pxe-appliance rollback goes to an intact generation; sync writes a new one",
-            )
-        files.append(RenderedFile(path, content, mode, activation_of(path)))
-    tree = Tree.of(*files)
+    with acting_for(directory):
+        tree = Tree.of(*(_read(directory, path, digest) for path, digest in manifest.files.items()))
     try:
         settings = parse_settings(_text(tree, "appliance.toml"), f"{directory}/appliance.toml")
         inventory = restore_inventory(_text(tree, "inventory.json"))
     except (OperatorError, ValueError, KeyError) as error:
         raise SurroundingsError(f"cannot understand generation {number}: {error}") from error
     return Desired(settings, inventory, tree)
+
+
+def _read(directory: Path, path: str, digest: str) -> RenderedFile:
+    """A file of a generation, held against its digest."""
+    try:
+        content = read_regular(directory / path, _FILE_LIMIT)
+        mode = (directory / path).stat().st_mode & 0o7777
+    except PermissionError as error:
+        raise Refused(
+            f"cannot read {path} of generation {directory.name}: permission denied",
+            hint=way_out(error, directory / path),
+        ) from error
+    except (OSError, ValueError) as error:
+        raise SurroundingsError(f"cannot read {path} of generation {directory.name}: {error}") from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise SurroundingsError(
+            f"{directory / path} is not what sync wrote: its digest differs",
+            hint="pxe-appliance rollback goes to an intact generation; sync writes a new one",
+        )
+    return RenderedFile(path, content, mode, activation_of(path))
 
 
 def activation_of(path: str) -> Activation:
@@ -235,11 +246,13 @@ def commit_directory(paths: Paths, number: int) -> None:
     """Give a staged generation its name, durable."""
     staged = staging_directory(paths, number)
     try:
-        staged.rename(generation_directory(paths, number))
-        fsync_directory(staged.parent)
+        with acting_for(staged.parent):
+            staged.rename(generation_directory(paths, number))
+            fsync_directory(staged.parent)
     except OSError as error:
         raise SurroundingsError(
-            f"cannot commit generation {number} in {staged.parent}: {error.strerror}"
+            f"cannot commit generation {number} in {staged.parent}: {error.strerror}",
+            hint=way_out(error, staged),
         ) from error
 
 
@@ -247,8 +260,9 @@ def make_current(paths: Paths, number: int) -> None:
     """Point `current` at generation `number` in one durable step; what is no link is moved aside."""
     link = Path(paths.current)
     try:
-        if link.exists() and not link.is_symlink():
-            link.rename(link.with_name(f"current.aside-{number}"))
+        with acting_for(link.parent):
+            if link.exists() and not link.is_symlink():
+                link.rename(link.with_name(f"current.aside-{number}"))
     except OSError as error:
         raise SurroundingsError(f"cannot move {link} aside: {error.strerror}") from error
     point_symlink(Path(paths.current), f"generations/{number}")
@@ -272,7 +286,8 @@ def mark_settled(paths: Paths, number: int) -> None:
 def mark_rejected(paths: Paths, number: int, why: str) -> None:
     """Remember that a generation was taken back, so that it is never served by mistake."""
     directory = generation_directory(paths, number)
-    (directory / "proven").unlink(missing_ok=True)
+    with acting_for(directory):
+        (directory / "proven").unlink(missing_ok=True)
     write_atomic(directory / "rejected", why.encode())
 
 
@@ -294,10 +309,10 @@ def prune(paths: Paths, keep: int = KEEP) -> None:
         if manifest.id not in stays:
             # First its name: half of a generation must not be offered to a rollback.
             leaving = staging_directory(paths, manifest.id)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), acting_for(leaving.parent):
                 generation_directory(paths, manifest.id).rename(leaving)
                 fsync_directory(leaving.parent)
-                shutil.rmtree(leaving)
+                remove_tree(leaving)
 
 
 def _marked(path: Path) -> str:

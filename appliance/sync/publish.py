@@ -27,7 +27,8 @@ from appliance.inventory.model import BootPolicy, KernelRef
 from appliance.paths import Paths
 from appliance.settings import Push
 from appliance.sync.plan import Desired, MissingImage
-from appliance.system.files import make_directory, read_regular, write_atomic
+from appliance.system.acting import acting_for
+from appliance.system.files import make_directory, read_as_owner, write_atomic
 
 _LIMIT = 16 * 2**20  # the largest iPXE build known has about 2 MiB
 
@@ -37,7 +38,7 @@ def found_binaries(manifest: Manifest) -> dict[str, str]:
     found = {}
     for path in manifest.paths:
         with contextlib.suppress(OSError, ValueError):
-            found[path] = hashlib.sha256(read_regular(Path(path), _LIMIT)).hexdigest()
+            found[path] = hashlib.sha256(read_as_owner(Path(path), _LIMIT)).hexdigest()
     return found
 
 
@@ -55,7 +56,7 @@ def publish_binaries(paths: Paths, selection: Selection) -> list[str]:
         if _digest(target) == chosen.sha256:
             continue
         try:
-            content = read_regular(Path(chosen.path), _LIMIT)
+            content = read_as_owner(Path(chosen.path), _LIMIT)
         except (OSError, ValueError) as error:
             raise SurroundingsError(f"cannot read {chosen.path}: {error}") from error
         if hashlib.sha256(content).hexdigest() != chosen.sha256:
@@ -81,15 +82,16 @@ def sweep(root: Path) -> list[str]:
     never put any of these there. What is only removed is a name: a link's target stays as it is.
     """
     found = []
-    for folder, folders, files in os.walk(root):
-        for name in (*folders, *files):
-            place = Path(folder, name)
-            with contextlib.suppress(FileNotFoundError):
-                status = place.lstat()
-                alone = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
-                if not alone and not stat.S_ISDIR(status.st_mode):
-                    place.unlink()
-                    found.append(str(place.relative_to(root)))
+    with acting_for(root):
+        for folder, folders, files in os.walk(root):
+            for name in (*folders, *files):
+                place = Path(folder, name)
+                with contextlib.suppress(FileNotFoundError):
+                    status = place.lstat()
+                    alone = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+                    if not alone and not stat.S_ISDIR(status.st_mode):
+                        place.unlink()
+                        found.append(str(place.relative_to(root)))
     return found
 
 
@@ -143,7 +145,7 @@ def with_store(manifest: Manifest, store: Store, seals: Seals) -> Manifest:
         if release.file(name) is None:
             continue
         path = str(folder / name)
-        digest = hashlib.sha256(read_regular(folder / name, _LIMIT)).hexdigest()
+        digest = hashlib.sha256(read_as_owner(folder / name, _LIMIT)).hexdigest()
         paths = (*binary.paths[:1], path, *binary.paths[1:])
         known = {**binary.digests, f"{stream.image}@{version}": digest}
         binaries[name] = replace(binary, paths=paths, digests=MappingProxyType(known))
@@ -154,6 +156,6 @@ def _digest(path: Path) -> str:
     try:
         if path.is_symlink():
             return ""
-        return hashlib.sha256(read_regular(path, _LIMIT)).hexdigest()
+        return hashlib.sha256(read_as_owner(path, _LIMIT)).hexdigest()
     except (OSError, ValueError):
         return ""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.paths import Paths
-from appliance.system.files import make_directory, read_regular, write_atomic
+from appliance.system.files import make_directory, read_as_owner, write_atomic
 
 _MOST: Final = 50_000
 _LIMIT: Final = 16 * 2**20
@@ -30,7 +30,7 @@ class Remembered:
         self._used: dict[str, str] = {}
         self._new = False
         try:
-            kept = json.loads(read_regular(self._path, _LIMIT))
+            kept = json.loads(read_as_owner(self._path, _LIMIT))
             self._known = {str(key): str(made) for key, made in kept["known"].items()}
         except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
             return
@@ -54,7 +54,7 @@ class Remembered:
         if not digest:
             return None
         try:
-            found = read_regular(self._documents / name, _LIMIT)
+            found = read_as_owner(self._documents / name, _LIMIT)
         except (OSError, ValueError):
             return None
         if _digest(found) != digest:

@@ -3,6 +3,8 @@
 The order is the one that survived a power cut at every system call: write a temporary file beside the target,
 fsync it, rename, fsync the directory; only then is it said to be done. An fsync that failed is never tried
 again on the same descriptor (the kernel may have dropped the pages).
+
+Below another user's directory root does all of it with that user's rights (`acting`).
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from appliance.errors import Refused, SurroundingsError
+from appliance.system.acting import acting, acting_for, way_out
 from appliance.system.clock import monotonic, pause
 from appliance.tree import Tree
 
@@ -44,25 +48,37 @@ def make_directory(directory: Path, mode: int = 0o755) -> None:
     """
     try:
         _refuse_planted(directory)
-        if directory.is_dir():
-            return
-        parent = directory.parent
-        make_directory(parent, 0o755)
-        with contextlib.suppress(FileExistsError):
-            directory.mkdir(mode=mode)
-        if not directory.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
-        directory.chmod(mode)
-        own_like(directory, parent)
-        fsync_directory(parent)
+        with acting_for(directory):
+            _make(directory, mode)
     except OSError as error:
-        raise SurroundingsError(f"cannot make {directory}: {error.strerror}", hint=_hint(error)) from error
+        hint = way_out(error, directory)
+        raise SurroundingsError(f"cannot make {directory}: {error.strerror}", hint=hint) from error
+
+
+def _make(directory: Path, mode: int) -> None:
+    if directory.is_dir():
+        return
+    _make(directory.parent, 0o755)
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=mode)
+    _finish_directory(directory, mode)
+    fsync_directory(directory.parent)
+
+
+def _finish_directory(directory: Path, mode: int) -> None:
+    """Mode (whatever the umask is) and owner of a new directory, by its descriptor: a name can be swapped."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.fchmod(fd, mode)
+        own_like(fd, directory.parent)
+    finally:
+        os.close(fd)
 
 
 def _refuse_planted(directory: Path) -> None:
-    """Root writes through no link of another user's: below the state directory the service could plant one.
+    """Name the link of another user's that is in root's way. A link that root made is an operator's own.
 
-    A link that root made is an operator's, who put the images on another disk.
+    That it leads root nowhere, and one that comes a moment later neither, is what `acting_for` sees to.
     """
     if os.geteuid() != 0:
         return
@@ -81,6 +97,15 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
     The hidden temporary name keeps directory readers (ours, and dnsmasq's) from picking up half a file. What
     writers that died have left of theirs goes.
     """
+    try:
+        with acting_for(path.parent):
+            _replace_whole(path, content, mode)
+    except OSError as error:
+        hint = way_out(error, path)
+        raise SurroundingsError(f"cannot write {path}: {error.strerror}", hint=hint) from error
+
+
+def _replace_whole(path: Path, content: bytes, mode: int) -> None:
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
         _sweep(path)
@@ -89,10 +114,10 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
             _fill(fd, content)
             temporary.replace(path)
         fsync_directory(path.parent)
-    except OSError as error:
+    except OSError:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise SurroundingsError(f"cannot write {path}: {error.strerror}", hint=_hint(error)) from error
+        raise
 
 
 def write_tree(directory: Path, tree: Tree) -> None:
@@ -102,21 +127,37 @@ def write_tree(directory: Path, tree: Tree) -> None:
         SurroundingsError: the disk did not do its part; what was written stays for `remove_tree`.
     """
     try:
-        _new_directory(directory, directory.parent)
-        made = {directory}
-        for file in tree:
-            target = directory / file.path
-            for parent in reversed(target.relative_to(directory).parents[:-1]):
-                folder = directory / parent
-                if folder not in made:
-                    _new_directory(folder, directory)
-                    made.add(folder)
-            _write_new(target, file.content, file.mode)
-        for folder in sorted(made, key=lambda p: len(p.parts), reverse=True):
-            fsync_directory(folder)
-        fsync_directory(directory.parent)
+        with acting_for(directory.parent):
+            _write_all(directory, tree)
     except OSError as error:
-        raise SurroundingsError(f"cannot write {directory}: {error.strerror}", hint=_hint(error)) from error
+        hint = way_out(error, directory)
+        raise SurroundingsError(f"cannot write {directory}: {error.strerror}", hint=hint) from error
+
+
+def _write_all(directory: Path, tree: Tree) -> None:
+    _new_directory(directory)
+    made = {directory}
+    for file in tree:
+        target = directory / file.path
+        for parent in reversed(target.relative_to(directory).parents[:-1]):
+            folder = directory / parent
+            if folder not in made:
+                _new_directory(folder)
+                made.add(folder)
+        _write_new(target, file.content, file.mode)
+    for folder in sorted(made, key=lambda p: len(p.parts), reverse=True):
+        fsync_directory(folder)
+    fsync_directory(directory.parent)
+
+
+def remove_tree(directory: Path, *, ignore_errors: bool = False) -> None:
+    """Remove a directory and all that is in it; links in it lead nowhere.
+
+    Raises:
+        OSError: as from rmdir(2) and unlink(2), unless as much as can be removed is enough.
+    """
+    with acting_for(directory.parent):
+        shutil.rmtree(directory, ignore_errors=ignore_errors)
 
 
 def point_symlink(link: Path, target: str) -> None:
@@ -124,6 +165,15 @@ def point_symlink(link: Path, target: str) -> None:
 
     To be called by one process at a time: what others have left half-made beside it goes.
     """
+    try:
+        with acting_for(link.parent):
+            _turn(link, target)
+    except OSError as error:
+        hint = way_out(error, link)
+        raise SurroundingsError(f"cannot point {link} at {target}: {error.strerror}", hint=hint) from error
+
+
+def _turn(link: Path, target: str) -> None:
     temporary = link.parent / f".{link.name}.{os.getpid()}.tmp"
     try:
         for left in _temporaries(link):
@@ -131,12 +181,10 @@ def point_symlink(link: Path, target: str) -> None:
         temporary.symlink_to(target)
         temporary.replace(link)
         fsync_directory(link.parent)
-    except OSError as error:
+    except OSError:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise SurroundingsError(
-            f"cannot point {link} at {target}: {error.strerror}", hint=_hint(error)
-        ) from error
+        raise
 
 
 def read_regular(path: Path, limit: int) -> bytes:
@@ -162,6 +210,17 @@ def read_regular(path: Path, limit: int) -> bytes:
     return content
 
 
+def read_as_owner(path: Path, limit: int) -> bytes:
+    """As `read_regular`, and no link that the owner of the place has planted shows root what he may not see.
+
+    Raises:
+        OSError: as from open(2), with that owner's rights.
+        ValueError: not a regular file, or too large.
+    """
+    with acting_for(path.parent):
+        return read_regular(path, limit)
+
+
 @contextlib.contextmanager
 def exclusive_lock(
     path: Path, *, wait: bool = True, patience: float | None = None, purpose: str = ""
@@ -173,12 +232,12 @@ def exclusive_lock(
     """
     make_directory(path.parent)
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        with acting_for(path.parent):  # root's sync and the service's take turns on one file
+            fd = _lock_file(path)
     except OSError as error:
-        raise SurroundingsError(f"cannot lock {path}: {error.strerror}", hint=_hint(error)) from error
+        raise SurroundingsError(f"cannot lock {path}: {error.strerror}", hint=way_out(error, path)) from error
     try:
         try:
-            _own_fd_like(fd, path.parent)  # root's sync and the service's take turns on one file
             if patience is None:
                 fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             else:
@@ -196,6 +255,16 @@ def exclusive_lock(
         os.close(fd)
 
 
+def _lock_file(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        own_like(fd, path.parent)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
 def _lock_within(fd: int, patience: float) -> None:
     deadline = monotonic() + patience
     while True:
@@ -211,7 +280,7 @@ def _lock_within(fd: int, patience: float) -> None:
 def is_locked(path: Path) -> bool:
     """Whether somebody holds the lock on `path`; changes nothing."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
     try:
@@ -223,21 +292,16 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def _hint(error: OSError) -> str:
-    return "run it as root" if isinstance(error, PermissionError) else ""
-
-
-def _new_directory(directory: Path, model: Path) -> None:
+def _new_directory(directory: Path) -> None:
     directory.mkdir()
-    directory.chmod(0o755)  # whatever the umask is
-    own_like(directory, model)
+    _finish_directory(directory, 0o755)
 
 
 def _write_new(path: Path, content: bytes, mode: int) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         os.fchmod(fd, mode)  # the umask must not decide who can read a reservation
-        _own_fd_like(fd, path.parent)
+        own_like(fd, path.parent)
         _fill(fd, content)
     finally:
         os.close(fd)
@@ -262,7 +326,7 @@ def _held(path: Path, mode: int) -> Iterator[int]:
             if not os.fstat(fd).st_nlink:  # somebody swept it before it was locked
                 continue
             os.fchmod(fd, mode)
-            _own_fd_like(fd, path.parent)
+            own_like(fd, path.parent)
             yield fd
             return
         finally:
@@ -286,14 +350,11 @@ def _temporaries(path: Path) -> list[Path]:
     return [path.parent / name for name in os.listdir(path.parent) if own.fullmatch(name)]  # noqa: PTH208 - names alone
 
 
-def own_like(path: Path, model: Path) -> None:
-    """As root, give `path` to the owner of `model`, so that the service user can go on with it."""
-    if os.geteuid() == 0:
-        owner = model.stat()
-        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+def own_like(fd: int, model: Path) -> None:
+    """As root in root's own place, give what is open to the group of `model`: it says who may read there.
 
-
-def _own_fd_like(fd: int, model: Path) -> None:
-    if os.geteuid() == 0:
+    Where root acts for another user, it is that user's already.
+    """
+    if os.geteuid() == 0 and acting() is None:
         owner = model.stat()
         os.fchown(fd, owner.st_uid, owner.st_gid)

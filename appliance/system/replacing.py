@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from appliance.errors import Refused, SurroundingsError
-from appliance.system.files import fsync_directory, own_like, read_regular
+from appliance.system.acting import acting_for, way_out
+from appliance.system.files import fsync_directory, own_like, read_as_owner, read_regular
 
 _PATIENCE: Final = 60.0  # seconds; an edit takes one, and some ten with 50,000 machines
 _LOOK: Final = 0.05
@@ -46,8 +47,8 @@ def one_editor(directory: Path) -> Iterator[None]:
                 time.sleep(_LOOK)
             except OSError as error:
                 raise SurroundingsError(f"cannot lock {directory}: {error.strerror}") from error
-        for left in directory.glob(f".*{_TEMPORARY}"):  # of edits that died
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), acting_for(directory):
+            for left in directory.glob(f".*{_TEMPORARY}"):  # of edits that died
                 left.unlink()
         yield
     finally:
@@ -63,13 +64,13 @@ def read_for_edit(path: Path, limit: int) -> bytes | None:
     """
     _regular(path)
     try:
-        return read_regular(path, limit)
+        return read_as_owner(path, limit)
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise Refused(f"cannot edit {path}: {error}") from error
     except OSError as error:
-        raise SurroundingsError(f"cannot read {path}: {error.strerror}", hint=_hint(error)) from error
+        raise SurroundingsError(f"cannot read {path}: {error.strerror}", hint=_hint(error, path)) from error
 
 
 def replace_content(path: Path, before: bytes | None, after: bytes) -> None:
@@ -81,6 +82,16 @@ def replace_content(path: Path, before: bytes | None, after: bytes) -> None:
         Refused: the file holds something else by now.
         SurroundingsError: the disk did not do its part; the file is as it was.
     """
+    try:
+        with acting_for(path.parent):
+            _replace(path, before, after)
+    except FileExistsError as error:
+        raise _changed(path) from error
+    except OSError as error:
+        raise SurroundingsError(f"cannot write {path}: {error.strerror}", hint=_hint(error, path)) from error
+
+
+def _replace(path: Path, before: bytes | None, after: bytes) -> None:
     temporary = path.parent / f".{path.name}{_TEMPORARY}"  # hidden: directory readers pass it over
     try:
         temporary.unlink(missing_ok=True)  # of one that died
@@ -94,10 +105,6 @@ def replace_content(path: Path, before: bytes | None, after: bytes) -> None:
         else:
             temporary.replace(path)
         fsync_directory(path.parent)
-    except FileExistsError as error:
-        raise _changed(path) from error
-    except OSError as error:
-        raise SurroundingsError(f"cannot write {path}: {error.strerror}", hint=_hint(error)) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -118,7 +125,7 @@ def _regular(path: Path) -> os.stat_result | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise SurroundingsError(f"cannot read {path}: {error.strerror}", hint=_hint(error)) from error
+        raise SurroundingsError(f"cannot read {path}: {error.strerror}", hint=_hint(error, path)) from error
     if stat.S_ISLNK(found.st_mode):
         hint = f"edit what it leads to: {path.resolve()}"
         raise Refused(f"cannot edit {path}: it is a link, and would become a file", hint=hint)
@@ -132,7 +139,7 @@ def _write_beside(temporary: Path, path: Path, old: os.stat_result | None, conte
     fd = os.open(temporary, flags, 0o600)
     try:
         if old is None:
-            own_like(temporary, path.parent)
+            own_like(fd, path.parent)
             os.fchmod(fd, _NEW_MODE)
         else:
             new = os.fstat(fd)
@@ -162,5 +169,5 @@ def _changed(path: Path) -> Refused:
     )
 
 
-def _hint(error: OSError) -> str:
-    return "run it as root" if isinstance(error, PermissionError) or error.errno == errno.EROFS else ""
+def _hint(error: OSError, path: Path) -> str:
+    return "run it as root" if error.errno == errno.EROFS else way_out(error, path)

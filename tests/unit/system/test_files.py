@@ -170,8 +170,8 @@ def test_a_missing_directory_is_said_and_not_made(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_root_gives_what_it_writes_to_the_directory_s_owner(tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def test_root_gives_what_it_writes_to_the_directory_s_owner(ground: Path) -> None:
+    home = ground / "home"
     home.mkdir()
     os.chown(home, UID, GID)
     write_atomic(home / "file", b"x")

@@ -52,14 +52,14 @@ def test_attributes_stay(path: Path) -> None:
     assert os.getxattr(path, "user.owner") == b"storage team"
 
 
-def test_a_new_file_belongs_to_whom_the_directory_belongs(tmp_path: Path) -> None:
-    os.chown(tmp_path, UID, GID)
-    path = tmp_path / "machines.toml"
+def test_a_new_file_belongs_to_whom_the_directory_belongs(ground: Path) -> None:
+    os.chown(ground, UID, GID)
+    path = ground / "machines.toml"
     assert read_for_edit(path, 100) is None
     replace_content(path, None, NEW)
     found = path.stat()
     assert (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (0o644, UID, GID)
-    assert names(tmp_path) == ["machines.toml"]
+    assert names(ground) == ["machines.toml"]
     assert found.st_nlink == 1
 
 
