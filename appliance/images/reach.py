@@ -9,8 +9,8 @@ to: a name that means something else at the second look (DNS rebinding) gains no
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -21,7 +21,7 @@ from urllib.request import getproxies_environment
 from aiohttp import DefaultResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from appliance.system.network import own_addresses
+from appliance.system.network import is_ours
 
 _NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052: the last four bytes are an IPv4 address
 
@@ -95,16 +95,22 @@ def literal(host: str) -> str | None:
 _bound: ContextVar[Nearness] = ContextVar("_bound", default=Nearness.HOST)
 
 
+def _hosts(urls: Iterable[str]) -> Iterator[str]:
+    for url in urls:
+        with suppress(ValueError):  # whoever asks through it is told
+            yield host_of(url)
+
+
 class Reach(AbstractResolver):
     """A resolver that remembers how near hosts are, and gives nothing nearer than it is bound to."""
 
     def __init__(self, own: Collection[IPv4Network]) -> None:
         """To be made where a loop runs. `own`: networks of this site, whatever their numbers look like."""
         self._resolver = DefaultResolver()
-        self._own, self._here = own, own_addresses()
+        self._own = own
         self._seen: dict[str, Nearness] = {}
         # Who asks through a proxy connects to the proxy, which the operator named.
-        self._proxies = frozenset(host_of(where) for where in getproxies_environment().values())
+        self._proxies = frozenset(_hosts(getproxies_environment().values()))
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -158,4 +164,5 @@ class Reach(AbstractResolver):
             _bound.reset(token)
 
     def _nearness(self, address: str) -> Nearness:
-        return Nearness.HOST if address in self._here else nearness(address, self._own)
+        near = nearness(address, self._own)
+        return Nearness.HOST if near is not Nearness.HOST and is_ours(address) else near
