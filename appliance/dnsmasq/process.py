@@ -8,6 +8,7 @@ works. dnsmasq's privileged helper is never there: we use no dhcp-script.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,6 +47,16 @@ def child_argv(
         ]
     ambient = ["--inh-caps", f"-all,{kept}", "--ambient-caps", f"-all,{kept}"]
     return ["setpriv", "--no-new-privs", *_DIE_WITH_US, *ambient, "--", *dnsmasq]
+
+
+def dies_with_us(argv: Sequence[str]) -> list[str]:
+    """The command line with which `argv` ends when this process does, however that ends.
+
+    For what runs as it is, without `child_argv`. Whoever died before the kernel was told to signal is no
+    longer the parent: then it does not begin.
+    """
+    only_ours = 'test "$PPID" -eq "$0" && exec "$@"'
+    return ["setpriv", *_DIE_WITH_US, "--", "sh", "-c", only_ours, str(os.getpid()), *argv]
 
 
 def check_syntax(configuration: Path) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.dnsmasq.log import parse
-from appliance.dnsmasq.process import DHCP_CAPABILITIES, DNSMASQ, child_argv
+from appliance.dnsmasq.process import DHCP_CAPABILITIES, DNSMASQ, child_argv, dies_with_us
 from appliance.dnsmasq.records import CannotRead, HostsRead, HostsRejected
 from appliance.errors import SurroundingsError
 from appliance.system.command import run, spawn
@@ -51,7 +51,8 @@ def trial_start(configuration: str, hosts: Path) -> Trial:
         scratch = Path(folder) / "dnsmasq.conf"
         if namespace:
             scratch.write_text("\n".join([*redirected, "user=root", "group=", ""]), encoding="utf-8")
-            argv = [*namespace, DNSMASQ, "--keep-in-foreground", f"--conf-file={scratch}"]
+            dnsmasq = [DNSMASQ, "--keep-in-foreground", f"--conf-file={scratch}"]
+            argv = [*namespace, *dies_with_us(dnsmasq)]
             return _verdict(_run_until_read(argv), "in a namespace of its own")
         scratch.write_text("\n".join([*_on_loopback(redirected), ""]), encoding="utf-8")
         argv = child_argv(scratch, DHCP_CAPABILITIES, root=False)

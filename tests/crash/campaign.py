@@ -152,11 +152,16 @@ def spread(cases: Sequence[Case], count: int) -> list[Case]:
 
 
 def faults(operation: str, calls: Sequence[Call]) -> list[Case]:
-    """A kill and every error at each call that changes the disk; a kill where it waits, one for each name."""
+    """A kill and every error at each call that changes the disk."""
     changing = [call for call in calls if call.name not in _WAITS]
-    waits = {call.name: call for call in calls if call.name in _WAITS}.values()
-    cases = [Case(operation, call, kind) for call in changing for kind in (KILL, *ERRORS)]
-    return [*cases, *(Case(operation, call, KILL) for call in waits)]
+    return [Case(operation, call, kind) for call in changing for kind in (KILL, *ERRORS)]
+
+
+def waits(operation: str, calls: Sequence[Call], count: int) -> list[Case]:
+    """A kill where it waits, `count` times for each name at most: in the middle of what others do for it."""
+    found = [call for call in calls if call.name in _WAITS]
+    by_name = [[Case(operation, call, KILL) for call in found if call.name == name] for name in _WAITS]
+    return [case for cases in by_name for case in spread(cases, count)]
 
 
 def cuts(operation: str, calls: Sequence[Call]) -> list[Case]:

@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-from tests.crash.campaign import Case, Team, by_operation, cuts, faults, shuffled, spread, timed, wrong
+from tests.crash.campaign import Case, Team, by_operation, cuts, faults, shuffled, spread, timed, waits, wrong
 from tests.crash.traced import KILL
 from tests.crash.worker import PROJECT
 from tests.figures import Figures
@@ -45,14 +45,22 @@ def test_a_fault_at_each_system_call(workers: Team, figures: Figures, sized: Siz
     chosen = [
         case for name, cases in every.items() for case in spread(cases, sized(FAULTS[name], len(cases)))
     ]
+    # How often a run waits depends on who is faster: not every one of these is reached.
+    waiting = [case for name in FAULTS for case in waits(name, workers.calls(name), sized(3, 10_000))]
     results, seconds = timed(lambda: workers.carry_out(shuffled(chosen)))
+    lasting = workers.carry_out(waiting)
     reached = [r for r in results if r.reached]
+    ended = sum(r.reached for r in lasting)
     figures.tell("crash", "faults put into system calls", f"{len(reached):,}", ">= 1,000")
+    figures.tell("crash", "killed while it waits for others", f"{ended:,}", "")
     figures.tell("crash", "of all there are", f"{sum(map(len, every.values())):,}", "nightly: all")
-    figures.tell("crash", "violations after faults", str(sum(bool(r.problems) for r in results)), "0")
+    figures.tell(
+        "crash", "violations after faults", str(sum(bool(r.problems) for r in (*results, *lasting))), "0"
+    )
     figures.tell("crash", "time for the faults", f"{seconds:.0f} s", "")
     figures.tell("crash", "distinct states that dnsmasq was started on", str(len(workers.states)), "")
-    assert not wrong(results), wrong(results)
+    assert not wrong([*results, *lasting]), wrong([*results, *lasting])
+    assert ended >= len(lasting) // 3
     assert len(reached) >= 1000, by_operation(reached)
     assert len(results) - len(reached) <= len(results) // 50, "the calls of a run are those of the next"
 
