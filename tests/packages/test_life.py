@@ -220,6 +220,7 @@ def test_remove_keeps_what_purge_takes_and_neither_takes_the_operators(
     install(debian, package.path)
     serving(debian)
     assert debian.read(CONFFILE) == EDITED
+    assert "pxe-appliance-images" in debian.run("systemctl", "list-timers", "--no-legend").stdout
 
     done = debian.run("dpkg", "--purge", "pxe-appliance", timeout=120)
     assert "holds what you wrote, and stays" in done.stderr
