@@ -80,6 +80,7 @@ WORLDLY_FILES = {
     "sync/ignition_tools.py",
     "sync/inputs.py",
     "sync/publish.py",
+    "sync/readable.py",
     "sync/remembered.py",
     "sync/run.py",
     "sync/template_child.py",

@@ -304,7 +304,7 @@ class Changes:
             facts["proof"] = "; ".join(error.evidence)[:1000]
         self._happened(EventKind.ROLLBACK if isinstance(error, NotProven) else EventKind.SYNC, facts)
         fix = "pxe-appliance check" if isinstance(error, OperatorError) else "pxe-appliance sync"
-        self._desk.sync_problem = problem("sync", "error", f"not in sync: {error.message}", fix)
+        self._desk.sync_problem = problem("sync", "error", f"not in sync: {_with_reason(error)}", fix)
 
     async def _arm(self) -> None:
         """Take up a change that waits on disk and that nobody would take back. Hold the lock."""
@@ -359,6 +359,16 @@ class Changes:
 
     def _happened(self, kind: EventKind, detail: dict[str, str]) -> None:
         self._desk.report(s.Happened(Event(now(), kind, detail=detail)))
+
+
+def _with_reason(error: ApplianceError) -> str:
+    """Its message, with the first thing that is wrong: who asks may not see what the daemon sees."""
+    problems = error.problems if isinstance(error, OperatorError) else ()
+    if not problems:
+        return error.message
+    first, more = problems[0], f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+    place = f"{first.file}:{first.line}" if first.line else first.file
+    return f"{error.message}: {place}: {first.message}{more}"
 
 
 def _unconfirmed(number: int, reason: str, served: int) -> dict[str, str]:

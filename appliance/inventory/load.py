@@ -170,6 +170,14 @@ def collector_at_rest() -> Iterator[None]:
             gc.enable()
 
 
+def unreadable_hint(error: OSError | ValueError) -> str:
+    """What to do about a file of the operator's that cannot be read; who tries may be the daemon."""
+    if isinstance(error, PermissionError):
+        who = f"user {os.geteuid()}, who tries to, may not: let the daemon's group read it"
+        return f"{who} (chgrp pxe-appliance, chmod g+r)"
+    return "it has to be a regular file, not too large"
+
+
 def shown_path(path: Path) -> str:
     """The name of a file as origins and problems spell it."""
     return safe_text(str(path), limit=1000)
@@ -217,8 +225,7 @@ def _read_text(path: Path, limit: int, problems: list[Problem]) -> str | None:
         raise
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
-        hint = "it has to be a regular file, not too large, that this user may read"
-        problems.append(Problem(shown, 0, "", f"cannot be read: {why}", hint))
+        problems.append(Problem(shown, 0, "", f"cannot be read: {why}", unreadable_hint(error)))
         return None
     if before is None or _version(before) != _version(after) or len(content) != after.st_size:
         problems.append(Problem(shown, 0, "", "is being written", "run it again when it is complete"))

@@ -17,7 +17,7 @@ from appliance.dnsmasq.directives import not_allowed
 from appliance.dnsmasq.process import DNSMASQ, check_syntax
 from appliance.errors import Problem, SurroundingsError
 from appliance.inventory.doubts import network_doubts
-from appliance.inventory.load import Loaded, load_all
+from appliance.inventory.load import Loaded, load_all, unreadable_hint
 from appliance.inventory.model import Inventory
 from appliance.matchbox.signing import (
     KeyringError,
@@ -32,6 +32,7 @@ from appliance.paths import Paths
 from appliance.settings import Push, Settings
 from appliance.sync.bases import with_netconf
 from appliance.sync.documents import UNRENDERED, own_entries, unrendered
+from appliance.sync.readable import closed_to_the_daemon, operators_files
 from appliance.sync.remembered import Remembered
 from appliance.sync.validate import finish_all, judge_finals
 from appliance.system.command import environment
@@ -68,7 +69,7 @@ def examine(paths: Paths) -> tuple[list[Problem], list[Problem], Counts]:
     """
     loaded = load_all(paths)
     wrong, unmade, notes = _ignition(paths, loaded)
-    problems = [*loaded.problems, *wrong]
+    problems = [*loaded.problems, *wrong, *closed_to_the_daemon(paths, operators_files(paths))]
     warnings = unmade
     extra = extra_files(Path(paths.dnsmasq_extra))
     testable = shutil.which(DNSMASQ, path=environment()["PATH"]) is not None
@@ -264,5 +265,4 @@ def _placed(directory: Path, problem: Problem) -> Problem:
 
 def _unreadable(path: Path, error: OSError | ValueError) -> Problem:
     why = error.strerror if isinstance(error, OSError) else str(error)
-    hint = "it has to be a regular file, not too large, that this user may read"
-    return Problem(str(path), 0, "", f"cannot be read: {why}", hint)
+    return Problem(str(path), 0, "", f"cannot be read: {why}", unreadable_hint(error))

@@ -27,7 +27,7 @@ def _write(directory: Path, **files: str | bytes) -> None:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-_READABLE = "(it has to be a regular file, not too large, that this user may read)"
+_READABLE = "(it has to be a regular file, not too large)"
 
 
 def _problems(directory: Path) -> list[str]:
