@@ -110,7 +110,7 @@ class BoardStream:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """One who follows, until it leaves or is given up on."""
-        kind = "here" if _from_here(request) else "elsewhere"
+        kind = "here" if from_here(request) else "elsewhere"
         peer = request.remote or ""
         if self._room[kind] <= 0 or (kind == "elsewhere" and self._peers[peer] >= _PER_PEER):
             return web.Response(status=503, text="too many follow the board already\n")
@@ -147,11 +147,15 @@ def only_for_us(settings: Callable[[], Settings]) -> Middleware:
     async def look(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
         nowhere = resource is not None and resource.canonical == "/{path}"  # as aiohttp writes `ANY_PATH`
-        if nowhere or not guarded(request.path):  # what we do not have, Matchbox's side refuses
+        machines = nowhere or not guarded(request.path)  # what we do not have, Matchbox's side refuses
+        here = from_here(request)
+        if machines and not here:
             return await handler(request)
-        if refused := refusal(request.path, request.headers, settings()):
+        if refused := refusal(request.path, request.headers, settings(), here=here):
             status, reason = refused
             return web.json_response({"error": reason}, status=status, headers=_FOR_ALL)
+        if machines:
+            return await handler(request)
         response = await handler(request)
         if not response.prepared:
             response.headers.update(_FOR_ALL)
@@ -164,9 +168,11 @@ def only_for_us(settings: Callable[[], Settings]) -> Middleware:
     return look
 
 
-def _from_here(request: web.Request) -> bool:
-    """Whether the peer is this host: it has the address that it asks."""
-    ours = request.transport.get_extra_info("sockname") if request.transport else None
+def from_here(request: web.Request) -> bool:
+    """Whether the peer is this host: it has the address that it asks. Who is gone is nobody."""
+    if request.transport is None:
+        return False
+    ours = request.transport.get_extra_info("sockname")
     return not isinstance(ours, tuple) or ours[0] == request.remote
 
 

@@ -1,7 +1,8 @@
 """Which browsers may read: ours. Pure.
 
 A page of somebody else's can make a browser ask us: under a name that it lets point here (DNS rebinding), or
-from a frame or a script across sites. Machines, loaders and scrapers send none of these headers.
+from a frame or a script across sites. Machines, loaders, scrapers send none of these headers. What machines
+ask for is not looked at, but when this host asks for it: an operator's own groups are read from here.
 """
 
 from __future__ import annotations
@@ -15,13 +16,19 @@ from appliance.settings import Settings
 MISDIRECTED: Final = 421  # RFC 9110, 15.5.20: not a server for this name
 _GUARDED: Final = ("/ui", "/v1", "/metrics")
 _OF_MACHINES: Final = "/v1/report"
+_HEALTH: Final = "/healthz"  # says nothing to anybody
 _OWN_SITE: Final = frozenset({"same-origin", "none"})
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})  # where `ssh -L` ends
 
 
-def refusal(path: str, headers: Mapping[str, str], settings: Settings) -> tuple[int, str] | None:
-    """The status and the reason with which a request is refused; None for nearly all."""
-    if not guarded(path):
+def refusal(
+    path: str, headers: Mapping[str, str], settings: Settings, *, here: bool = False
+) -> tuple[int, str] | None:
+    """The status and the reason with which a request is refused; None for nearly all.
+
+    `here`: this host asks. A tunnel ends here, and so does the browser at its other end: all is looked at.
+    """
+    if not (guarded(path) or (here and path != _HEALTH)):
         return None
     host = headers.get("Host", "")
     if host and not is_ours(host, settings):

@@ -27,6 +27,7 @@ _SCRIPT: Final = Path(__file__).with_name("other_sites.js").read_text()
 _PATHS: Final = (
     *("/v1/status", "/v1/machines", "/v1/machines/node1", "/v1/events", "/v1/board", "/metrics"),
     *("/ui/", "/ui/app.js", "/ui/app.css", "/ui/stream", "/v1/sync", "/v1/machines/node1/hold"),
+    *("/ignition", "/generic", "/cloud", "/metadata", "/boot.ipxe", "/ipxe"),
 )
 
 

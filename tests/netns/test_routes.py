@@ -28,7 +28,7 @@ from tests.browser.site import running
 from tests.figures import Figures
 from tests.netns.appliance import Appliance
 from tests.netns.conftest import Segment
-from tests.netns.wire import inside
+from tests.netns.wire import inside, wait_until
 
 pytestmark = pytest.mark.netns
 
@@ -206,6 +206,38 @@ def test_other_sites_and_strangers(up: Appliance, segment: Segment, figures: Fig
     figures.tell(
         "routes", "routes on the wire x requests of others", f"{wire.asked:,}", "421, 403, 404 or 405"
     )
+
+
+def test_a_rebound_browser_reads_no_document_of_the_operator_s_own_groups(
+    appliance: Appliance, segment: Segment
+) -> None:
+    """They are for whoever is on this host, and a browser at the other end of `ssh -L` is."""
+    matchbox = appliance.root / "etc/pxe-appliance/matchbox"
+    user = {"name": "core", "passwordHash": "SECRET-HASH"}
+    documents: dict[str, object] = {
+        "groups/own.json": {"id": "own", "profile": "own", "selector": {"mac": "52:54:00:99:99:99"}},
+        "profiles/own.json": {"id": "own", "ignition_id": "own.ign", "generic_id": "own", "cloud_id": "own"},
+        "ignition/own.ign": {"ignition": {"version": "3.3.0"}, "passwd": {"users": [user]}},
+        "generic/own": "SECRET-HASH",
+        "cloud/own": "#cloud-config\nhostname: SECRET-HASH\n",
+    }
+    for name, content in documents.items():
+        (matchbox / name).parent.mkdir(exist_ok=True)
+        (matchbox / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    appliance.serve()
+
+    def told(kind: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        status, body, _ = Wire(segment.server).ask("GET", f"/{kind}?mac=52-54-00-99-99-99", headers)
+        return status, body
+
+    wait_until(lambda: told("ignition", {})[0] == 200, "the operator's own groups")
+    for kind in ("ignition", "generic", "cloud"):
+        for headers, status in _FOREIGN:
+            answer = told(kind, headers)
+            assert answer[0] == status, (kind, headers)
+            assert b"SECRET-HASH" not in answer[1]
+        for host in ("172.0.1.1:8080", "localhost:8080", "127.0.0.1:4711"):
+            assert b"SECRET-HASH" in told(kind, {"Host": host})[1], "curl on this host, or through a tunnel"
 
 
 # Bodies that no program of ours sends, and the statuses that they may have.

@@ -31,8 +31,11 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield site
 
 
-def ask(site: Site, path: str, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=10)
+def ask(
+    site: Site, path: str, method: str = "GET", source: str = "127.0.0.1", **headers: str
+) -> tuple[http.client.HTTPResponse, bytes]:
+    """Asked from where it listens, this host asks; from anywhere else, somebody does."""
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=10, source_address=(source, 0))
     try:
         connection.request(method, path, headers={k.replace("_", "-"): v for k, v in headers.items()})
         answer = connection.getresponse()
@@ -141,9 +144,20 @@ def test_foreign_pages_are_turned_away(site: Site, path: str) -> None:
 
 
 def test_a_machine_s_paths_do_not_look_at_names(site: Site) -> None:
+    odd = {"Host": "whatever.example", "Origin": "http://evil.example"}
     for path, status in (("/boot.ipxe", 200), ("/healthz", 200), ("/assets/none", 404)):
-        assert ask(site, path, Host="whatever.example", Origin="http://evil.example")[0].status == status
-    assert ask(site, "/v1/report", "POST", Host="whatever.example")[0].status in {400, 403, 404, 503}
+        assert ask(site, path, source="127.0.0.2", **odd)[0].status == status
+    assert ask(site, "/v1/report", "POST", "127.0.0.2", Host="x.example")[0].status in {400, 403, 404, 503}
+
+
+def test_but_a_browser_on_this_host_reads_none_of_them_for_another_site(site: Site) -> None:
+    """The browser at the other end of a tunnel is this host, and may read the operator's own groups."""
+    for path in ("/ignition", "/generic", "/cloud", "/metadata", "/boot.ipxe", "/ipxe", "/assets/none", "/x"):
+        rebound = {"Host": "evil.example:8080", "Origin": "http://evil.example:8080"}
+        assert ask(site, path, **rebound)[0].status == 421
+        assert ask(site, path, Origin="http://evil.example")[0].status == 403
+        assert ask(site, path)[0].status in {200, 404}, "curl"
+    assert ask(site, "/healthz", Host="whatever.example")[0].status == 200
 
 
 def test_a_name_in_the_settings_is_ours(tmp_path: Path) -> None:

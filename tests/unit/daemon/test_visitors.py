@@ -48,6 +48,25 @@ def test_what_machines_ask_for_is_not_looked_at(path: str) -> None:
     assert refusal(path, headers, SETTINGS) is None
 
 
+@pytest.mark.parametrize("path", [p for p in MACHINES if p != "/healthz"])
+def test_but_when_this_host_asks(path: str) -> None:
+    """Where a tunnel ends, a browser is this host: it reads the operator's own groups."""
+
+    def told(**headers: str) -> int:
+        refused = refusal(path, {k.replace("_", "-"): v for k, v in headers.items()}, SETTINGS, here=True)
+        return refused[0] if refused else 200
+
+    assert told(Host="evil.example:8080", Origin="http://evil.example:8080") == 421
+    assert told(Host="127.0.0.1:8080", Origin="http://evil.example") == 403
+    assert told(Host="localhost:8080", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors") == 403
+    assert {told(), told(Host="172.0.1.1:8080"), told(Host="localhost:9999")} == {200}, "curl on this host"
+    assert {told(Host=host) for host in OURS} == {200}
+
+
+def test_whether_we_live_may_be_asked_by_any_name() -> None:
+    assert refusal("/healthz", {"Host": "evil.example"}, SETTINGS, here=True) is None
+
+
 @pytest.mark.parametrize(
     "headers",
     [
