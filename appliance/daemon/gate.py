@@ -33,11 +33,12 @@ MOST = 1024
 MOST_PER_PEER = 64  # firmware and iPXE use one or two; a kernel's download tool some more
 MOST_OF_STRANGERS = 256
 MOST_PER_STRANGER = 16
-_TOLD_FOR = 60.0  # seconds
+TOLD_FOR = 60.0  # seconds
+_NOTED_EVERY = 1.0  # seconds: whoever is refused comes again at once
 
 
 class Peer(NamedTuple):
-    """The other end of a connection, judged when it came. All connections are counted at each new one.
+    """The other end of a connection, judged when it came.
 
     `holder` is the MAC of the NIC that answers for the address, or the address where no NIC can be told.
     `inside`: of a PXE network. `expected`: a machine at its address, or this host.
@@ -50,14 +51,43 @@ class Peer(NamedTuple):
 
 
 @dataclass(slots=True)
+class Open:
+    """How many connections there are, by what decides about the next one: counted as they come and go."""
+
+    total: int = 0
+    of_strangers: int = 0
+    by_holder: Counter[str] = field(default_factory=Counter)
+    by_address: Counter[str] = field(default_factory=Counter)  # strangers' addresses alone
+
+    def came(self, peer: Peer, count: int = 1) -> None:
+        """One more of this peer; or so many."""
+        self.total += count
+        _add(self.by_holder, peer.holder, count)
+        if not peer.expected:
+            self.of_strangers += count
+            _add(self.by_address, peer.address, count)
+
+    def left(self, peer: Peer) -> None:
+        """One less."""
+        self.came(peer, -1)
+
+
+def _add(counter: Counter[str], key: str, count: int) -> None:
+    counter[key] += count
+    if counter[key] <= 0:
+        del counter[key]
+
+
+@dataclass(slots=True)
 class Crowd:
-    """When a connection was refused last for want of room, and who held most."""
+    """Who is connected; when a connection was refused last for want of room, and who held most."""
 
     at: float = float("-inf")
     holder: str = ""
     address: str = ""
     held: int = 0
     strangers: bool = False
+    open: Open = field(default_factory=Open)
     seen: WeakKeyDictionary[asyncio.BaseTransport, Peer] = field(default_factory=WeakKeyDictionary)
 
     def peer_of(self, transport: asyncio.BaseTransport, served: Served) -> Peer:
@@ -67,18 +97,18 @@ class Crowd:
             found = self.seen[transport] = peer_at(address_of(transport), served)
         return found
 
-    def note(self, open_now: Counter[Peer], *, strangers: bool) -> None:
-        """A connection is being refused: these are open."""
-        by_holder = Counter[str]()
-        for peer, held in open_now.items():
-            by_holder[peer.holder] += held
-        ((self.holder, self.held),) = by_holder.most_common(1)
-        self.address = next(peer.address for peer in open_now if peer.holder == self.holder)
+    def note(self, *, strangers: bool) -> None:
+        """A connection is being refused."""
+        if strangers == self.strangers and monotonic() - self.at < _NOTED_EVERY:
+            return
+        ((self.holder, self.held),) = self.open.by_holder.most_common(1)
+        of_holder = (peer.address for peer in list(self.seen.values()) if peer.holder == self.holder)
+        self.address = next(of_holder, self.holder)
         self.at, self.strangers = monotonic(), strangers
 
     def problems(self) -> list[dict[str, str]]:
         """What an operator has to know, for as long as it goes on."""
-        if monotonic() - self.at > _TOLD_FOR:
+        if monotonic() - self.at > TOLD_FOR:
             return []
         who = (
             "strangers hold all the HTTP connections that they may have"
@@ -101,19 +131,41 @@ class Gate(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Decide about one connection."""
         assert isinstance(transport, asyncio.Transport)
-        served, crowd = self._served(), self._crowd
-        peers = Counter(
-            crowd.peer_of(c.transport, served) for c in self._server.connections if c.transport is not None
-        )
-        peer = crowd.peer_of(transport, served)
-        if not admitted(peer, peers):
-            if peer.inside and (not peer.expected or peers.total() >= MOST):
-                crowd.note(peers, strangers=not peer.expected)
+        crowd = self._crowd
+        peer = crowd.peer_of(transport, self._served())
+        if not admitted(peer, crowd.open):
+            if peer.inside and (not peer.expected or crowd.open.total >= MOST):
+                crowd.note(strangers=not peer.expected)
             transport.abort()
             return
-        handler = Connection(self._server)
+        handler = Admitted(self._server, self._served, crowd)
         transport.set_protocol(handler)
         handler.connection_made(transport)
+
+
+class Admitted(Connection):
+    """A connection that is counted as long as it is there."""
+
+    __slots__ = ("_crowd", "_peer", "_served")
+
+    def __init__(self, server: web.Server, served: Callable[[], Served], crowd: Crowd) -> None:
+        super().__init__(server)
+        self._served = served
+        self._crowd = crowd
+        self._peer: Peer | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It begins."""
+        self._peer = self._crowd.peer_of(transport, self._served())
+        self._crowd.open.came(self._peer)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """It is over."""
+        if self._peer is not None:
+            self._crowd.open.left(self._peer)
+            self._peer = None
+        super().connection_lost(exc)
 
 
 def address_of(transport: asyncio.BaseTransport) -> str:
@@ -156,14 +208,11 @@ def _owner(mac: Mac, served: Served) -> Machine | None:
     return served.by_mac.get(mac) or (other[0] if other else None)
 
 
-def admitted(peer: Peer, open_now: Counter[Peer]) -> bool:
+def admitted(peer: Peer, open_now: Open) -> bool:
     """Whether `peer` may have one more connection."""
-    if not peer.inside or open_now.total() >= MOST:
-        return False
-    if sum(held for who, held in open_now.items() if who.holder == peer.holder) >= MOST_PER_PEER:
+    if not peer.inside or open_now.total >= MOST or open_now.by_holder[peer.holder] >= MOST_PER_PEER:
         return False
     if peer.expected:
         return True
-    strangers = [(who.address, held) for who, held in open_now.items() if not who.expected]
-    at_address = sum(held for address, held in strangers if address == peer.address)
-    return sum(held for _, held in strangers) < MOST_OF_STRANGERS and at_address < MOST_PER_STRANGER
+    at_address = open_now.by_address[peer.address]
+    return open_now.of_strangers < MOST_OF_STRANGERS and at_address < MOST_PER_STRANGER

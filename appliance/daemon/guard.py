@@ -18,7 +18,7 @@ from typing import Final
 from appliance.daemon import signals as s
 from appliance.daemon.guard_rules import FORWARDED, ruleset
 from appliance.daemon.known import State
-from appliance.daemon.limits import Known
+from appliance.daemon.limits import LIMITED, STRANGERS_CONNECT, Known
 from appliance.daemon.served import Served
 from appliance.daemon.status import problem
 from appliance.errors import SurroundingsError
@@ -55,6 +55,7 @@ class Guard:
         self._look_at = float("-inf")
         self._count_at = float("-inf")
         self._passed: deque[int] = deque(maxlen=int(_REMEMBERED))  # packets not forwarded, by looks
+        self._turned_away: deque[int] = deque(maxlen=int(_REMEMBERED))  # strangers' connections, by looks
 
     @property
     def problems(self) -> tuple[dict[str, str], ...]:
@@ -71,6 +72,13 @@ class Guard:
             )
             fix = 'forwarding = "allow" under [network.NAME] where this host is meant to be its router'
             found.append(problem("forwarding-denied", "warning", words, fix))
+        if self._turned_away and self._turned_away[-1] > self._turned_away[0] and self._settings:
+            words = (
+                f"{self._turned_away[-1] - self._turned_away[0]} new HTTP connections of those who are no "
+                "machines were too many, and were dropped in the last minutes: machines go first"
+            )
+            fix = f"tcpdump -c 50 -eni any tcp dst port {self._settings.http.port}"
+            found.append(problem("http-crowded", "warning", words, fix))
         return tuple(found)
 
     async def follow(self, served: Served) -> None:
@@ -145,10 +153,12 @@ class Guard:
         # A large inventory is a long table: a hundredth of the time is enough for it.
         self._count_at = monotonic() + max(_COUNT_EVERY, 100 * took)
         self._passed.append(sum(n for rule, n in table.packets.items() if rule.startswith(FORWARDED)))
+        self._turned_away.append(table.packets.get(f"{LIMITED}: {STRANGERS_CONNECT}", 0))
 
     def _put_up(self, wanted: str) -> None:
         self._wanted, self._standing, self._tried = wanted, None, True
         self._passed.clear()  # the counters begin anew
+        self._turned_away.clear()
         try:
             table, self._number = netfilter.put_up(wanted, FAMILY, TABLE)
         except SurroundingsError as error:

@@ -41,7 +41,7 @@ def ruleset(settings: Settings, withheld: Set[str], uid: int, known: Known | Non
         *_chain("output", _leaving(networks, settings.http.port, withheld, served, uid)),
         *_chain("input", _arriving(networks, settings.http.port, withheld)),
         *_chain("forward", _passing(networks)),
-        *(limits(networks, known) if known is not None else ()),
+        *(limits(networks, known, settings.http.port) if known is not None else ()),
         "}",
     ]
     return "\n".join(lines) + "\n"

@@ -13,6 +13,7 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from aiohttp import web
 
@@ -91,9 +92,13 @@ class Reception:
         server: web.Server,
         begun: Callable[[str, str, int], None],
         observe: Callable[[RequestRecord], None],
+        connection: Callable[[], Connection] | None = None,
     ) -> None:
-        """`begun` and `observe` are told of the downloads, as an `Endpoint`'s are."""
-        self._server = server
+        """`begun` and `observe` are told of the downloads, as an `Endpoint`'s are.
+
+        `connection` makes those that are taken in; None: plain ones of the server.
+        """
+        self._connection = connection or partial(Connection, server)
         self._begun = begun
         self._observe = observe
         self._sending: dict[int, Sending] = {}  # by the connection's file descriptor, as of this moment
@@ -112,7 +117,7 @@ class Reception:
             connection.setblocking(False)
             if guest.sending is None or await self._send(connection, guest.sending):
                 _, protocol = await asyncio.get_running_loop().connect_accepted_socket(
-                    lambda: Connection(self._server), connection
+                    self._connection, connection
                 )
                 if guest.unread:
                     protocol.data_received(guest.unread)

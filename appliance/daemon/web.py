@@ -31,7 +31,7 @@ from appliance.daemon.arming import Arming
 from appliance.daemon.control import Readings, add_readings, errors_as_json
 from appliance.daemon.diagnosis import Outside
 from appliance.daemon.door import Door, tcp_listener
-from appliance.daemon.gate import Crowd, Gate
+from appliance.daemon.gate import Admitted, Crowd, Gate, Peer
 from appliance.daemon.giving import Giving
 from appliance.daemon.guests import Reception, guests_of
 from appliance.daemon.handed_over import Guest, Listener
@@ -45,6 +45,7 @@ from appliance.daemon.report import LIMIT, Accepted, Rejected, read_report
 from appliance.daemon.requests_seen import client_address, event_of
 from appliance.daemon.served import Served
 from appliance.daemon.status import problem
+from appliance.daemon.turns import Turns, in_turn, note_answered
 from appliance.inventory.model import Machine
 from appliance.matchbox.assets import AssetRoot
 from appliance.matchbox.request import RequestRecord
@@ -106,7 +107,7 @@ class WebSide:
         self._runner: web.AppRunner | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._refused: dict[_Place, str] = {}
-        self._crowd = Crowd()
+        self._crowd, self._turns = Crowd(), Turns()
         self._endpoint: Endpoint | None = None
         self._data: Path | None = None
         self._following: asyncio.Task[None] | None = None
@@ -133,15 +134,19 @@ class WebSide:
             *(problem("matchbox-data", "warning", why, "") for why in data),
             *self._keyring.problems,
             *self._crowd.problems(),
+            *self._turns.problems(),
             *(problem(f.id, f.severity, f.message, f.fix) for f in self.images.findings),
         ]
 
     def application(self) -> web.Application:
         """Every path that we answer."""
         app = web.Application(
-            client_max_size=LIMIT, middlewares=[self._measure, only_for_us(self._settings), errors_as_json]
-        )
-        app.on_response_prepare.append(hide_server)
+            client_max_size=LIMIT,
+            middlewares=[
+                self._measure, in_turn(self._turns, self._peer), only_for_us(self._settings), errors_as_json,
+            ],
+        )  # fmt: skip
+        app.on_response_prepare.extend((hide_server, note_answered))
         app.router.add_get("/healthz", self._healthz)
         app.router.add_post("/v1/report", self._report)
         add_readings(app, self._owner, followers=_FOLLOWERS, most_events=1000, to_anybody=True)
@@ -218,7 +223,10 @@ class WebSide:
         return (*here, *self._reception.guests()) if self._reception is not None else here
 
     def _admit(self, server: web.Server) -> None:
-        reception = self._reception = self._reception or Reception(server, self._begun, self._observe)
+        admitted = partial(Admitted, server, self._owner.served, self._crowd)
+        reception = self._reception = self._reception or Reception(
+            server, self._begun, self._observe, admitted
+        )
         guests, self._guests = self._guests, ()
         for guest in guests:
             task = asyncio.create_task(reception.admit(guest), name="guest")
@@ -294,6 +302,9 @@ class WebSide:
         if wanted:
             self._admit(runner.server)
             self.listening.set()
+
+    def _peer(self, transport: asyncio.BaseTransport) -> Peer:
+        return self._crowd.peer_of(transport, self._owner.served())
 
     def _settings(self) -> Settings:
         return self._owner.served().settings

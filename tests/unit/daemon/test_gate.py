@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Address
 
 import pytest
+from aiohttp import web
 
 from appliance.daemon.gate import (
     MOST,
     MOST_OF_STRANGERS,
     MOST_PER_PEER,
     MOST_PER_STRANGER,
+    Admitted,
     Crowd,
+    Open,
     Peer,
     admitted,
     peer_at,
@@ -33,17 +37,20 @@ def at(address: str, mac: str | None = None, now: Served | None = None) -> Peer:
     return peer_at(address, now or served(), lambda _, __: mac)
 
 
-def crowd_of(strangers: int, each: int) -> Counter[Peer]:
-    return Counter({at(f"172.0.1.{100 + number}"): each for number in range(strangers)})
+def crowd_of(strangers: int, each: int) -> Open:
+    return count({at(f"172.0.1.{100 + number}"): each for number in range(strangers)})
 
 
-def count(held: Mapping[Peer, int]) -> Counter[Peer]:
-    return Counter(dict(held))
+def count(held: Mapping[Peer, int]) -> Open:
+    found = Open()
+    for peer, connections in held.items():
+        found.came(peer, connections)
+    return found
 
 
 @pytest.mark.parametrize("address", ["", "::1", "192.0.2.1", "10.0.0.1", "x"])
 def test_peers_of_other_networks_have_none(address: str) -> None:
-    assert not admitted(at(address), Counter())
+    assert not admitted(at(address), Open())
 
 
 @pytest.mark.parametrize(
@@ -85,7 +92,7 @@ def test_a_machine_s_address_is_its_own_only_where_its_nic_answers(thief: str) -
 def test_one_nic_has_no_more_than_a_machine_whatever_addresses_it_says() -> None:
     for mac in (LAPTOP, str(MAC)):
         many = count({at(f"172.0.1.{n}", mac): 16 for n in range(101, 105)})
-        assert many.total() == MOST_PER_PEER
+        assert many.total == MOST_PER_PEER
         assert not admitted(at("172.0.1.105", mac), many)
         assert admitted(at("172.0.1.105", "02:00:00:00:00:01"), many)
 
@@ -130,10 +137,16 @@ def test_the_kernel_is_asked_on_the_interface_of_the_network_and_may_fail() -> N
     assert asked == [(NODE1, PXE.interface)]
 
 
+class Wire(asyncio.Transport):
+    """Nothing but a key."""
+
+
 def test_a_crowd_is_told_with_who_holds_most() -> None:
     crowd = Crowd()
     assert crowd.problems() == []
-    crowd.note(count({at(STRANGER): 16, at(NODE1): 2}), strangers=True)
+    stranger, node1, thief = at(STRANGER), at(NODE1), [at(a, LAPTOP) for a in (NODE1, NODE2)]
+    crowd.open = count({stranger: 16, node1: 2})
+    crowd.note(strangers=True)
     (found,) = crowd.problems()
     assert (found["id"], found["severity"], found["fix"]) == (
         "http-crowded",
@@ -141,7 +154,52 @@ def test_a_crowd_is_told_with_who_holds_most() -> None:
         f"ip neigh show {STRANGER}",
     )
     assert f"{STRANGER}'s (16)" in found["message"]
-    crowd.note(count({at(NODE1, LAPTOP): 16, at(NODE2, LAPTOP): 16, at(STRANGER): 20}), strangers=False)
+    crowd.open = count({thief[0]: 16, thief[1]: 16, stranger: 20})
+    wire = Wire()
+    crowd.seen[wire] = thief[0]
+    crowd.note(strangers=False)
     (found,) = crowd.problems()
-    assert found["severity"] == "error"
+    assert (found["severity"], found["fix"]) == ("error", f"ip neigh show {NODE1}")
     assert f"{LAPTOP}'s (32)" in found["message"]
+
+
+def test_what_went_leaves_nothing_behind_and_no_connection_looks_at_the_others() -> None:
+    """At 20,000 new ones a second, counting all that were open for each took all of the loop's time."""
+    found = Open()
+    peers = [at(STRANGER), at(NODE1, LAPTOP), at(NODE1, str(MAC)), at(HERE)]
+    for peer in peers * 3:
+        found.came(peer)
+    assert (found.total, found.of_strangers) == (12, 6)
+    assert found.by_address == {STRANGER: 3, NODE1: 3}, "of strangers alone"
+    for peer in peers * 3:
+        found.left(peer)
+    assert found == Open()
+
+
+def test_connections_are_counted_as_long_as_they_are_there() -> None:
+    async def talk() -> None:
+        async def answer(_: web.BaseRequest) -> web.Response:
+            return web.Response()
+
+        server, crowd = web.Server(answer), Crowd()
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(partial(Admitted, server, served, crowd), "127.0.0.1", 0)
+        async with listener:
+            address = listener.sockets[0].getsockname()
+            clients = [await asyncio.open_connection(*address) for _ in range(5)]
+            await _until(lambda: crowd.open.total == 5)
+            assert crowd.open.by_holder == {"127.0.0.1": 5}
+            clients[0][1].transport.abort()  # a reset
+            for _, writer in clients[1:4]:
+                writer.close()
+            await _until(lambda: crowd.open.total == 1)
+            await server.shutdown(0.1)
+            await _until(lambda: crowd.open == Open())
+
+    asyncio.run(talk())
+
+
+async def _until(done: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not done():  # noqa: ASYNC110 - a connection that ends tells nobody
+            await asyncio.sleep(0.01)

@@ -32,7 +32,7 @@ BEHIND: Final = Known(
 
 
 def text(*networks: NetworkSettings, known: Known = KNOWN) -> str:
-    return "\n".join(limits(networks, known)) + "\n"
+    return "\n".join(limits(networks, known, 8080)) + "\n"
 
 
 def test_the_limits_whole() -> None:
@@ -54,7 +54,7 @@ def test_they_stand_in_the_guard_and_say_which_drops_are_theirs() -> None:
     without, with_them = ruleset(of(PXE), frozenset(), 998), ruleset(of(PXE), frozenset(), 998, KNOWN)
     added = with_them.removeprefix(without.removesuffix("}\n")).splitlines()
     drops = [line for line in added if " drop " in line]
-    assert len(drops) == 5
+    assert len(drops) == 8
     assert all(f'comment "{LIMITED}: ' in line for line in drops)
     assert text().strip() == "", "nothing is served, nothing is limited"
 
@@ -91,8 +91,10 @@ def test_no_set_can_be_filled_by_whoever_is_not_in_the_inventory() -> None:
         ("machine_asks", {"ether saddr @known goto machine_asks"}),
         ("machine_reads", {"ether saddr . ip saddr @reserved goto machine_reads"}),
         ("relayed_reads", {"ip saddr @relayed goto relayed_reads"}),
+        ("machine_connects", {"ether saddr . ip saddr @reserved goto machine_connects"}),
+        ("relayed_connects", {"ip saddr @relayed goto relayed_connects"}),
     ):
         assert {line.strip() for line in rules.splitlines() if f"goto {name}" in line} == asked
     many = Known(frozenset(Mac.parse(f"02:00:00:00:{n >> 8:02x}:{n & 255:02x}") for n in range(20_000)))
-    assert rules.count(" size 65535;") == 3
-    assert text(PXE, known=many).count(" size 80000;") == 3
+    assert rules.count(" size 65535;") == 5
+    assert text(PXE, known=many).count(" size 80000;") == 5
