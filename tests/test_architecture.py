@@ -116,6 +116,7 @@ WORLDLY_FILES = {
     "daemon/guests.py",
     "daemon/running.py",
     "daemon/takeover.py",
+    "daemon/turns.py",
     "daemon/unapplied.py",
     "daemon/lookout.py",
     "daemon/page.py",

@@ -245,12 +245,17 @@ def datagram(payload: bytes, source: str, to: str, sport: int, dport: int) -> by
     """An IPv4 packet with one UDP datagram in it, from its header on."""
     # A zero checksum means "none" in UDP over IPv4 (RFC 768).
     udp = struct.pack("!HHHH", sport, dport, 8 + len(payload), 0) + payload
-    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0)
+    return ipv4(udp, source, to, socket.IPPROTO_UDP)
+
+
+def ipv4(payload: bytes, source: str, to: str, protocol: int) -> bytes:
+    """An IPv4 packet."""
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 0, 0, 64, protocol, 0)
     header += socket.inet_aton(source) + socket.inet_aton(to)
     total = sum(struct.unpack("!10H", header))
     total = (total & 0xFFFF) + (total >> 16)
     total = (total & 0xFFFF) + (total >> 16)
-    return header[:10] + struct.pack("!H", ~total & 0xFFFF) + header[12:] + udp
+    return header[:10] + struct.pack("!H", ~total & 0xFFFF) + header[12:] + payload
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
@@ -16,7 +18,7 @@ from appliance.settings import HttpSettings, NetworkSettings, Relayed, Settings
 from appliance.system import netfilter
 from appliance.system.netfilter import FAMILY, TABLE
 from tests.netns.conftest import Link, Segment, run
-from tests.netns.wire import Packet, inside, mac_bytes
+from tests.netns.wire import Packet, inside, ipv4, mac_bytes
 from tests.wire.frames import frame, mac_at, sender
 
 pytestmark = pytest.mark.netns
@@ -74,6 +76,31 @@ def reads(link: Link, who: Iterable[tuple[bytes, str]]) -> Iterable[bytes]:
     for number, (mac, ip) in enumerate(who):
         yield frame(b"\0\1x\0octet\0", source=ip, to="172.0.1.1", ports=(10_000 + number, 69), from_mac=mac,
                     to_mac=server)  # fmt: skip
+
+
+def connects(
+    link: Link, who: Iterable[tuple[bytes, str]], *, port: int = 8080, flags: int = 2
+) -> Iterable[bytes]:
+    """The first segment of a connection each; or other flags (RFC 9293, 3.1: SYN is 2, ACK is 16)."""
+    server = mac_at(link.server, link.device)
+    for number, (mac, ip) in enumerate(who):
+        segment = struct.pack("!HHIIBBHHH", 10_000 + number, port, 1, 0, 5 << 4, flags, 1024, 0, 0)
+        yield server + mac + b"\x08\x00" + ipv4(segment, ip, "172.0.1.1", socket.IPPROTO_TCP)
+
+
+def test_connections_are_counted_by_their_first_segment(link: Link) -> None:
+    near = bytes(NEAR.octets)
+    assert dropped(link, connects(link, [(near, NEAR_IP)] * 500)) == {}, "a machine that boots opens ten"
+    assert set(dropped(link, connects(link, [(near, NEAR_IP)] * 2 * MANY))) == {
+        "HTTP connections to a machine"
+    }
+    forged = [(bytes([2, *n.to_bytes(5)]), f"172.0.1.{2 + n % 250}") for n in range(MANY)]
+    assert set(dropped(link, connects(link, forged))) == {"HTTP connections to strangers"}
+    far = dropped(link, connects(link, [(STRANGER, FAR_IP)] * 3 * MANY))
+    assert set(far) == {"HTTP connections behind a relay", "HTTP connections behind relays"}
+    assert dropped(link, connects(link, forged, flags=16)) == {}, "what belongs to a connection"
+    assert dropped(link, connects(link, forged, port=22)) == {}, "another service of the host"
+    assert (remembered(link, "callers"), remembered(link, "far_callers")) == (1, 1)
 
 
 def asks(giaddr: str, source: str) -> Iterable[bytes]:
