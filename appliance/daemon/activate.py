@@ -20,7 +20,7 @@ from appliance.daemon.children import Children
 from appliance.daemon.known import State
 from appliance.daemon.served import Served
 from appliance.dnsmasq import records as r
-from appliance.dnsmasq.lifecycle import Phase
+from appliance.dnsmasq.lifecycle import Phase, reading_time
 from appliance.dnsmasq.speak import new_xid, send_releases
 from appliance.errors import NotProven
 from appliance.settings import NetworkSettings
@@ -105,7 +105,7 @@ class Activator:
         found = dangers(adopt.served.settings.networks.values())
         wanted = replace(before, served=adopt.served, dangers=found).wanted
         restarts = [n for n in wanted if n not in reloads and _needs_start(plan, n, running)]
-        evidence, deaf = await self._reload(reloads, patience)
+        evidence, deaf = await self._reload(reloads, patience, len(adopt.served.machines))
         if deaf and not applied.again:
             raise next(iter(deaf.values()))
         # On the way back nobody may be left with the change: a child that starts reads what is current.
@@ -132,13 +132,18 @@ class Activator:
             self.unsure, self.half = False, None
             return [await self._taken_up(name, seen, patience) for name, seen in watched.items()]
 
-    async def _reload(self, names: list[str], patience: float) -> tuple[list[str], dict[str, NotProven]]:
-        """Have children read their files again, all at once: what they show, and those that did not."""
+    async def _reload(
+        self, names: list[str], patience: float, hosts: int
+    ) -> tuple[list[str], dict[str, NotProven]]:
+        """Have children read their files again, all at once: what they show, and those that did not.
+
+        One that hangs meanwhile is killed like any other; the one after it reads what is current.
+        """
         watched = {name: _Collected(_ready_word(name)) for name in names}
         with contextlib.ExitStack() as stack:
             for name, seen in watched.items():
                 stack.enter_context(self.children.watching(name, seen.see))
-                self.report(s.ChildDeaf(name, patience))
+                self.report(s.ChildDeaf(name, reading_time(hosts)))
                 self.children.signal(name, signal.SIGHUP)
             waits = (self._taken_up(name, seen, patience) for name, seen in watched.items())
             found = await asyncio.gather(*waits, return_exceptions=True)

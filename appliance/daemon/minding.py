@@ -11,7 +11,7 @@ from appliance.boot.events import Event, EventKind
 from appliance.daemon import signals as s
 from appliance.daemon.known import Now, State
 from appliance.daemon.outages import after_look
-from appliance.dnsmasq.lifecycle import Child, Order, Phase
+from appliance.dnsmasq.lifecycle import Child, Order, Phase, reading_time
 from appliance.dnsmasq.lifecycle import Signal as ChildSignal
 from appliance.system.safety import Danger
 
@@ -36,10 +36,16 @@ def turn_child(state: State, name: str, signal: ChildSignal, now: Now) -> Steppe
     after, orders = child.after(signal, now.monotonic, state.patience)
     commands = [_order(state, o, name) for o in orders if o is not Order.ARM_BACKOFF]  # `due` sees to that
     if Order.SPAWN in orders:
+        after = replace(after, reading=_reading(state, name))
         state = replace(state, marked=put(state.marked, name, state.to_disk.get(name, frozenset())))
     if after.phase is not child.phase:
         commands += _phase_event(state, child, after, now)
     return replace(state, children=put(state.children, name, after)), commands
+
+
+def _reading(state: State, name: str) -> float:
+    """How long a child may take to read all hosts that there are; TFTP has none."""
+    return 0.0 if name == "tftp" else reading_time(len(state.served.machines))
 
 
 def _order(state: State, order: Order, name: str) -> s.Command:
@@ -98,7 +104,7 @@ def reload_due(state: State, name: str, now: Now) -> Stepped:
         declined=MappingProxyType(rest),
         reloaded_at=put(state.reloaded_at, name, now.monotonic),
     )
-    return state, [s.Reload(name)]
+    return touched(state, name, reading=_reading(state, name)), [s.Reload(name)]
 
 
 def ticked(state: State, now: Now) -> Stepped:
@@ -206,15 +212,15 @@ def turn_all(state: State, signal: ChildSignal, now: Now) -> Stepped:
     return state, commands
 
 
-def touched(state: State, name: str, *, alive_at: float = 0.0, grace_until: float = 0.0) -> State:
-    """A child that gave a sign of life, or that is excused for a while."""
+def touched(state: State, name: str, *, alive_at: float = 0.0, reading: float = 0.0) -> State:
+    """A child that gave a sign of life, or that is excused while it reads."""
     child = state.children.get(name)
     if child is None:
         return state
     child = replace(
         child,
         alive_at=max(child.alive_at, alive_at),
-        grace_until=max(child.grace_until, grace_until),
+        reading=max(child.reading, reading),
     )
     return replace(state, children=put(state.children, name, child))
 

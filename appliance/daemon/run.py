@@ -164,6 +164,7 @@ class Daemon:
         if isinstance(signal_seen, s.Ticked):
             self.pulse.decided()
         if isinstance(signal_seen, s.Adopted):
+            self.children.follow(self.state.served)  # one that was started anew meanwhile followed the old
             self.web.refresh()
             self.pulse.look()
             self.changes.adopted.set()

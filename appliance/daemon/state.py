@@ -57,7 +57,7 @@ def step(state: State, signal: s.Signal, now: Now) -> Stepped:  # noqa: C901 - a
         case s.ChildAlive(name):
             return touched(state, name, alive_at=now.monotonic), []
         case s.ChildDeaf(name, seconds):
-            return touched(state, name, grace_until=now.monotonic + seconds), []
+            return touched(state, name, reading=seconds), []
         case s.RestartChild(name):
             return turn_child(state, name, ChildSignal.RESTART, now)
         case s.AddressDisabled(name):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from appliance.dnsmasq.lifecycle import TABLE, Child, Order, Patience, Phase, Signal
+from appliance.dnsmasq.lifecycle import TABLE, Child, Order, Patience, Phase, Signal, reading_time
 
 P, S, O = Phase, Signal, Order  # noqa: E741
 PATIENCE = Patience()
@@ -137,12 +137,21 @@ def test_one_that_never_becomes_ready_is_ended() -> None:
 
 
 def test_while_it_reads_its_hosts_silence_proves_nothing() -> None:
-    reading = Child("dhcp:pxe", P.SERVING, since=0.0, alive_at=0.0, grace_until=30.0)
+    reading = Child("dhcp:pxe", P.SERVING, since=0.0, alive_at=0.0, reading=30.0)
     assert reading.due(30.0 + PATIENCE.hang - 0.1, PATIENCE) is None
     assert reading.due(30.0 + PATIENCE.hang, PATIENCE) is S.LOST
-    starting = Child("dhcp:pxe", P.STARTING, since=0.0, grace_until=30.0)
+    starting = Child("dhcp:pxe", P.STARTING, since=0.0, reading=30.0)
     assert starting.due(30.0 + PATIENCE.start - 0.1, PATIENCE) is None
     assert starting.due(30.0 + PATIENCE.start, PATIENCE) is S.LOST
+    for child in (reading, starting):
+        done, _ = told(child, [S.READY], 4.0)
+        assert done.due(4.0 + PATIENCE.hang, PATIENCE) is S.LOST
+
+
+def test_a_usual_inventory_keeps_nobody_waiting_and_a_huge_one_is_given_time_to_be_read() -> None:
+    assert reading_time(1000) < 0.1
+    assert PATIENCE.hang + reading_time(10_000) < 4.5, "a hang is over within five seconds"
+    assert reading_time(100_000) == 100.0
 
 
 def test_a_reload_is_not_a_new_life() -> None:

@@ -18,6 +18,7 @@ from appliance.daemon.state import step
 from appliance.dnsmasq.lifecycle import Phase
 from appliance.system.network import InterfaceState
 from tests.unit.daemon.rooms import AT, LAB, MAC, PXE, event, rack, served
+from tests.unit.dnsmasq.rooms import machine
 
 K = EventKind
 ALL = ("dhcp:lab", "dhcp:pxe", "tftp")
@@ -178,11 +179,44 @@ def test_signs_of_life_keep_it(serving: Dialogue) -> None:
         assert hands(serving.wait(0.25)) == []
 
 
+def heard_nothing(serving: Dialogue, seconds: float) -> list[s.Command]:
+    """Orders while one child says nothing and the others live."""
+    commands: list[s.Command] = []
+    for _ in range(int(seconds / 0.25)):
+        serving.say(s.ChildAlive("tftp"), s.ChildAlive("dhcp:lab"))
+        commands += hands(serving.wait(0.25))
+    return commands
+
+
 def test_reading_hosts_is_no_hang(serving: Dialogue) -> None:
     serving.say(s.ChildDeaf("dhcp:pxe", 20.0))
-    for _ in range(80):
-        serving.say(s.ChildAlive("tftp"), s.ChildAlive("dhcp:lab"))
-        assert hands(serving.wait(0.25)) == []
+    assert heard_nothing(serving, 20.0) == []
+
+
+def test_one_that_has_read_its_hosts_is_excused_no_longer(serving: Dialogue) -> None:
+    serving.say(s.ChildDeaf("dhcp:pxe", 20.0))
+    serving.wait(0.25)
+    serving.say(s.ChildReady("dhcp:pxe"))
+    assert heard_nothing(serving, 2.75) == []
+    assert heard_nothing(serving, 0.5) == [s.Kill("dhcp:pxe")]
+
+
+def test_a_huge_inventory_has_the_time_to_be_read_at_the_start() -> None:
+    many = [
+        machine(f"n{i}", f"52:54:00:ab:{i >> 8:02x}:{i & 255:02x}", f"172.0.{i >> 8}.{i & 255}")
+        for i in range(20_000)
+    ]
+    dialogue = Dialogue()
+    dialogue.say(s.Adopted(served(machines=tuple(many))), s.ChildReady("tftp"))
+    assert hands(dialogue.wait(13.75)) == []
+    assert hands(dialogue.wait(0.5)) == [s.Kill("dhcp:lab"), s.Kill("dhcp:pxe")]
+
+
+def test_a_reload_makes_a_hang_no_younger(serving: Dialogue) -> None:
+    """Whoever is told to read at the end of its patience has said nothing since: it gets no second one."""
+    assert heard_nothing(serving, 2.75) == []
+    serving.say(s.ChildDeaf("dhcp:pxe", 0.0))
+    assert heard_nothing(serving, 0.5) == [s.Kill("dhcp:pxe")]
 
 
 def test_reports_of_a_child_that_is_gone_change_nothing(serving: Dialogue) -> None:

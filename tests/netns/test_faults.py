@@ -83,6 +83,35 @@ def test_a_dnsmasq_that_hangs(appliance: Appliance, client: Client, figures: Fig
     figures.tell("faults", "dnsmasq hangs: an offer again", f"{took:.2f} s", "<= 5 s")
 
 
+def test_a_dnsmasq_that_hangs_right_after_a_change(
+    appliance: Appliance, client: Client, figures: Figures
+) -> None:
+    appliance.edit('ip = "172.0.1.21"', 'ip = "172.0.1.71"')
+    appliance.run("sync", "--yes")
+    os.kill(int(str(child(appliance)["pid"])), signal.SIGSTOP)
+    took = seconds_until(lambda: served(client), "an offer after the hang", 20)
+    assert took <= 5
+    figures.tell("faults", "dnsmasq hangs after a sync: an offer again", f"{took:.2f} s", "<= 5 s")
+
+
+def test_a_dnsmasq_that_hangs_as_it_takes_up_a_change(
+    appliance: Appliance, client: Client, figures: Figures
+) -> None:
+    """It is replaced like any other; the one in its place has read the change, which is proven and stays."""
+    board = "52:54:00:aa:00:12"
+    appliance.edit("52:54:00:aa:00:11", board)
+    os.kill(int(str(child(appliance)["pid"])), signal.SIGSTOP)
+    sync = subprocess.Popen(appliance.argv("sync", "--yes"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    took = seconds_until(lambda: served(client), "an offer after the hang", 20)
+    out, errors = sync.communicate(timeout=60)
+    assert took <= 5
+    assert (sync.returncode, b"active and verified" in out) == (0, True), errors
+    figures.tell("faults", "dnsmasq hangs in a reload: an offer again", f"{took:.2f} s", "<= 5 s")
+    assert client.expect(discover(board)).yiaddr == "172.0.1.22"
+    appliance.await_event("offer", machine="node2", mac=board)
+    assert not appliance.events("stray")
+
+
 @contextmanager
 def port_taken(namespace: str, kind: socket.SocketKind, address: str, port: int) -> Iterator[None]:
     def take() -> socket.socket:
