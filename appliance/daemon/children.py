@@ -101,10 +101,11 @@ class Children:
         finally:
             watchers.remove(watcher)
 
-    def start(self, name: str, served: Served, macs: frozenset[Mac] = frozenset()) -> None:
+    def start(self, name: str, macs: frozenset[Mac] = frozenset()) -> None:
         """Start a child on the current generation. A child that cannot be started reports its end.
 
-        `macs` are those of the machines that a DHCP child gives their address alone.
+        `macs` are those of the machines that a DHCP child gives their address alone. Names stay those of the
+        generation that is followed: in the middle of a change, that is what the child reads already.
         """
         log = Path(log_path(self._paths, name))
         try:
@@ -116,7 +117,6 @@ class Children:
         except (OSError, SurroundingsError) as error:
             self._report(s.ChildExited(name, 127, str(error)))
             return
-        self._lookup.served = served
         self._take_on(name, Running(process, LogFollower(log), self._correlator(name), _errors(log)))
 
     def runners(self, marked: Mapping[str, frozenset[Mac]]) -> dict[str, Runner]:

@@ -164,7 +164,6 @@ class Daemon:
         if isinstance(signal_seen, s.Ticked):
             self.pulse.decided()
         if isinstance(signal_seen, s.Adopted):
-            self.children.follow(self.state.served)  # one that was started anew meanwhile followed the old
             self.web.refresh()
             self.pulse.look()
             self.changes.adopted.set()
@@ -176,7 +175,7 @@ class Daemon:
         """The hands of the decider."""
         match command:
             case s.Spawn(name, macs):
-                self.children.start(name, self.state.served, macs)
+                self.children.start(name, macs)
             case s.Relieve(name, macs):
                 task = asyncio.create_task(self._relieve(name, macs), name=f"relieve {name}")
                 self.relieving.add(task)
