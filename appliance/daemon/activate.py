@@ -65,7 +65,7 @@ class Activator:
     children: Children
     report: Callable[[s.Signal], None]
     state: Callable[[], State]
-    prove: Callable[[Plan, s.Adopted], Awaitable[tuple[list[str], bool]]]  # see `ChangeProver.ask`
+    prove: Callable[[Plan, s.Adopted, Served], Awaitable[tuple[list[str], bool]]]  # see `ChangeProver.ask`
     guard: Callable[[Served], Awaitable[None]]  # see `Guard.follow`
     unsure: bool = False  # a way back ended before every child was told: what they serve may be another one
     half: int | None = None  # the generation that some of them may have read without its being adopted
@@ -113,7 +113,7 @@ class Activator:
         evidence += await self._release(plan)
         exchanged = True
         if reloads or restarts or applied.again or not adopt.served.proven:
-            answers, exchanged = await self.prove(plan, adopt)
+            answers, exchanged = await self.prove(plan, adopt, before.served)
             evidence += answers
         return ProvenPlan(applied, tuple(evidence), exchanged)
 

@@ -178,7 +178,8 @@ class Wanted:
     """What a client should be answered.
 
     `boot_file` empty: none must be named. `vendor_class` empty: option 60 must not be sent. `router` None:
-    no default route. `free` are options that the operator's own lines set, which are not judged.
+    no default route. `free` are options that the operator's own lines set, which are not judged. `as_well`:
+    addresses by which the server may call itself beside its own.
     """
 
     address: IPv4Address
@@ -191,6 +192,7 @@ class Wanted:
     router: IPv4Address | None = None
     free: frozenset[int] = frozenset()
     proxied: bool = False  # another server gives the address
+    as_well: frozenset[IPv4Address] = frozenset()
 
 
 @dataclass(slots=True)

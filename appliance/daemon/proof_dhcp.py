@@ -119,6 +119,15 @@ def why_not_heard(silence: Silence, client: Client) -> Fault:
     )
 
 
+def why_not_given(silence: Silence, client: Client) -> Fault:
+    """The fault of a request for what was offered that got no answer."""
+    if silence.refused:
+        return why_not_heard(silence, client)
+    who = f"{client.machine.mac} as {client.firmware.words}"
+    words = f"{who} asked for the address that it was offered, and got no answer"
+    return Fault("prove-dhcp-silent", words, _OVERRIDE_IGNORE)
+
+
 def cannot_speak(network: NetworkSettings, error: OSError) -> Fault:
     """The fault of a network that no packet can be sent on."""
     words = f"nothing can be asked on network {network.name}: {error.strerror or error}"
@@ -168,13 +177,15 @@ def _address_fault(answer: Answer, wanted: Wanted, client: Client) -> Fault | No
 
 
 def _server_fault(answer: Answer, wanted: Wanted, client: Client) -> Fault | None:
-    if answer.server in {None, wanted.server}:
+    only_logged = answer.options is None
+    if answer.server in {wanted.server, *wanted.as_well} or (answer.server is None and only_logged):
         return None
+    named = answer.server or "nobody, or several,"  # a forced one stands beside ours
+    addresses = f"ip -brief address show dev {client.network.interface}"
     return Fault(
-        "prove-options",
-        f"the answer to {client.machine.mac} names {answer.server} as its server (option 54), not "
-        f"{wanted.server}",
-        f"ip -brief address show dev {client.network.interface}",
+        "prove-server",
+        f"the answer to {client.machine.mac} names {named} as its server (option 54), not {wanted.server}",
+        f"look for dhcp-option-force {_OWN}" if wanted.as_well else addresses,
     )
 
 

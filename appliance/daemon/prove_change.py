@@ -8,7 +8,6 @@ stop nothing.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,11 +16,12 @@ from appliance.boot.client_words import firmware_words, ipxe_words
 from appliance.boot.firmware import CLASSES, ClientClass, Transport
 from appliance.daemon import signals as s
 from appliance.daemon.known import State
-from appliance.daemon.proof import Answer, Fault, Silence, Step
-from appliance.daemon.proof_dhcp import Client
+from appliance.daemon.proof import Answer, Fault, Step
 from appliance.daemon.proof_http import first_stage_step
 from appliance.daemon.prove import Prover
+from appliance.daemon.prove_taken import counted, taken
 from appliance.daemon.prove_walk import Walker
+from appliance.daemon.served import Served
 from appliance.errors import NotProven
 from appliance.inventory.model import Machine
 from appliance.settings import NetworkMode, NetworkSettings
@@ -29,6 +29,7 @@ from appliance.sync.plan import Action, Plan
 from appliance.system.clock import monotonic
 from appliance.system.network import interface_state
 from appliance.system.safety import judge
+from appliance.tree import Activation
 
 _ASKED: Final = 24  # changed machines that are really asked for; the hosts file was read back whole already
 _ADOPTED_LOOKS: Final = 100
@@ -53,8 +54,11 @@ class ChangeProver:
     report: Callable[[s.Signal], None]
     state: Callable[[], State]
 
-    async def ask(self, plan: Plan, adopt: s.Adopted) -> tuple[list[str], bool]:
+    async def ask(self, plan: Plan, adopt: s.Adopted, before: Served) -> tuple[list[str], bool]:
         """Ask for changed machines and one unchanged; every one must be offered what it should.
+
+        `before` is what was served before the change: where dnsmasq's configuration is not what was proven of
+        that, one address of each network is also taken, and given back.
 
         Returns what was seen, and whether every network that has machines could be asked on.
 
@@ -63,6 +67,7 @@ class ChangeProver:
             OSError: an interface went away in the middle of it.
         """
         served, told, everywhere = adopt.served, [], True
+        doubted = not before.proven or before.id != plan.base or not plan.activations
         async with self.prover.walker(served, as_it_runs=True) as walker:
             await self._taken_over(adopt)
             asked: list[Machine] = []
@@ -78,7 +83,8 @@ class ChangeProver:
                     everywhere = False
                     continue
                 else:
-                    told.append(await self._offers(walker, plan, network, machines))
+                    anew = doubted or plan.activations.get(f"dhcp:{network.name}") is Activation.RESTART
+                    told.append(await self._offers(walker, plan, network, machines, anew=anew))
                 asked += machines
             if asked:
                 told += await self._boot_files(walker, plan, asked)
@@ -101,9 +107,9 @@ class ChangeProver:
     # ---- DHCP ----
 
     async def _offers(
-        self, walker: Walker, plan: Plan, network: NetworkSettings, machines: list[Machine]
+        self, walker: Walker, plan: Plan, network: NetworkSettings, machines: list[Machine], *, anew: bool
     ) -> str:
-        """A DISCOVER of every class and of iPXE for each; the evidence."""
+        """A DISCOVER of every class and of iPXE for each, and one REQUEST if all is `anew`: the evidence."""
         classes = _classes(walker)
         found = _Found()
         changed = _changed(plan)
@@ -112,13 +118,15 @@ class ChangeProver:
         await walker.questions[network.name].settle()
         if found.failed:
             raise _not_offered(found.failed, machines)
+        given = await taken(walker, network, {str(m.name) for m in machines}, classes[0]) if anew else ""
+        given = f"; {given}" if given else ""
         quiet = f"; {'; '.join(found.notes[:_NAMED])}" if found.notes else ""
         words = ", ".join(str(client.arch) for client in classes)
         count = len(machines)
         return (
             f"{network.name}: {count} machine{'s' if count > 1 else ''} asked for, "
             f"{'every changed one' if found.notes else 'each'} was offered its address and the boot file "
-            f"of its class ({words}){quiet}"
+            f"of its class ({words}){given}{quiet}"
         )
 
     # ---- TFTP and HTTP ----
@@ -195,7 +203,7 @@ async def _offered(
         client, mac = walker.client(machine, firmware), walker.mac(machine)
         wanted = walker.firmware_wanted(client)
         step, answer = await walker.offered(client, wanted, firmware_words(firmware), mac)
-        fault = await _counted(walker, client, step, answer)
+        fault = await counted(walker, client, step, answer)
         if fault is None and step.fault is None and number == 0:
             words = ipxe_words(firmware, mac)
             step, answer = await walker.offered(client, walker.ipxe_wanted(client), words, mac)
@@ -211,22 +219,6 @@ async def _offered(
             return
         if step.fault is not None:
             found.notes.append(f"{machine.name}: {step.fault.message}")
-
-
-async def _counted(walker: Walker, client: Client, step: Step, answer: Answer | Silence) -> Fault | None:
-    """The fault of an offer if a sync has to fail for it: an operator's own lines may do as they please."""
-    if step.fault is None or step.fault.id == "prove-options":
-        return None
-    if step.fault.id != "prove-boot-file" or not isinstance(answer, Answer) or not answer.boot_file:
-        return step.fault
-    if answer.boot_file in walker.served.boot_files or client.to_disk:
-        return step.fault  # that of another class
-    if "://" in answer.boot_file or answer.next_server != client.network.address:
-        return None
-    there = await walker.fetcher.first_stage(client.network.address, answer.boot_file)
-    if there.fine:
-        return None
-    return dataclasses.replace(step.fault, message=f"{step.fault.message}; {there.why_not}")
 
 
 async def _script(walker: Walker, machine: Machine, firmware: ClientClass) -> Step:

@@ -102,13 +102,22 @@ class Walker:
             ms += more
         return _judged(EventKind.OFFER, answer, ms, wanted, client), answer
 
+    async def taken(
+        self, client: Client, wanted: Wanted, words: Mapping[int, bytes], mac: Mac, offer: Answer
+    ) -> tuple[Step, Answer | Silence]:
+        """A REQUEST for what was offered, to whoever offered it, and what it was answered."""
+        self.acknowledged[str(client.machine.name)] = mac
+        say = partial(_request, mac, words, client, offer.server or client.network.address)
+        answer, ms = await timed(self.questions[client.network.name].ask(say))
+        return _judged(EventKind.ACK, answer, ms, wanted, client), answer
+
     def firmware_wanted(self, client: Client) -> Wanted:
         """What a firmware should be answered."""
-        return dhcp.firmware_wanted(client, self.served, self._free(client))
+        return self._ours(client, dhcp.firmware_wanted(client, self.served, self._free(client)))
 
     def ipxe_wanted(self, client: Client) -> Wanted:
         """What its iPXE should be answered."""
-        return dhcp.ipxe_wanted(client, self.served, self._free(client))
+        return self._ours(client, dhcp.ipxe_wanted(client, self.served, self._free(client)))
 
     def _why_not(self, machine: Machine, firmware: ClientClass) -> Fault | None:
         if fault := self.unusable.get(machine.network):
@@ -122,6 +131,11 @@ class Walker:
     def _unanswered(self, machine: Machine, firmware: ClientClass) -> bool:
         proxied = self.served.settings.networks[machine.network].mode is NetworkMode.PROXY
         return proxied and firmware.transport is Transport.HTTP
+
+    def _ours(self, client: Client, wanted: Wanted) -> Wanted:
+        """A change is not to blame for an interface whose first address is not the network's: that works."""
+        asked = self.questions.get(client.network.name) if self.as_it_runs else None
+        return replace(wanted, as_well=asked.ours) if asked is not None else wanted
 
     def _free(self, client: Client) -> frozenset[int]:
         return self.free.get(client.network.name, frozenset())
@@ -143,16 +157,13 @@ class Walker:
         """DISCOVER, OFFER, REQUEST, ACK; what cannot be tried is said."""
         if wanted.proxied and client.to_disk:
             return [skipped(EventKind.OFFER, "it goes to its disk, and a proxy says nothing about that")]
-        offer, _ = await self.offered(client, wanted, words, mac)
-        if offer.fault is not None:
+        offer, said = await self.offered(client, wanted, words, mac)
+        if offer.fault is not None or not isinstance(said, Answer):
             return [offer]
         if wanted.proxied or client.relay != _NOWHERE:
             return [offer, skipped(EventKind.ACK, _PROXIED if wanted.proxied else _BY_RELAY)]
-        asked = self.questions[client.network.name]
-        say = partial(_request, mac, words, client)
-        self.acknowledged[str(client.machine.name)] = mac
-        answer, ms = await timed(asked.ask(say))
-        return [offer, _judged(EventKind.ACK, answer, ms, wanted, client)]
+        ack, _ = await self.taken(client, wanted, words, mac, said)
+        return [offer, ack]
 
     async def _first_stage(self, client: Client, _mac: Mac) -> list[Step]:
         if client.to_disk:
@@ -238,13 +249,16 @@ def _ask_boot_server(mac: Mac, words: Mapping[int, bytes], xid: int) -> DhcpPack
     return replace(packet, options=options)
 
 
-def _request(mac: Mac, words: Mapping[int, bytes], client: Client, xid: int) -> DhcpPacket:
-    return request(mac, xid, address=client.machine.ip, server=client.network.address, options=words)
+def _request(
+    mac: Mac, words: Mapping[int, bytes], client: Client, server: IPv4Address, xid: int
+) -> DhcpPacket:
+    return request(mac, xid, address=client.machine.ip, server=server, options=words)
 
 
 def _judged(rung: EventKind, answer: Answer | Silence, ms: float, wanted: Wanted, client: Client) -> Step:
     if isinstance(answer, Silence):
-        return failed(rung, ms, dhcp.why_not_heard(answer, client))
+        why = dhcp.why_not_given if rung is EventKind.ACK else dhcp.why_not_heard
+        return failed(rung, ms, why(answer, client))
     fault = dhcp.judge(answer, wanted, client)
     return failed(rung, ms, fault) if fault else passed(rung, ms, dhcp.words(answer, wanted))
 

@@ -27,6 +27,7 @@ from tests.netns.wire import ACK, DECLINE, RELEASE, REQUEST, Client, Packet, ins
 pytestmark = pytest.mark.netns
 
 SERVED = {0, 7, 9, 16}  # what Debian's package `ipxe` has a boot file for
+KEPT = ("leases", "strays", "rogue_servers")
 RUNGS = ["offer", "ack", "bootfile", "ipxe", "script", "kernel", "initrd", "ignition"]
 
 
@@ -65,6 +66,11 @@ def faults(proof: Any) -> dict[str, set[str]]:
         if result["failure"]:
             found.setdefault(result["failure"]["id"], set()).add(result["machine"])
     return found
+
+
+def dhcp_log(appliance: Appliance) -> str:
+    """What dnsmasq has logged since it was started."""
+    return (appliance.root / "run/pxe-appliance/log/dhcp-pxe.log").read_text(errors="replace")
 
 
 def everything_known(appliance: Appliance) -> dict[str, Any]:
@@ -157,10 +163,11 @@ def test_leases_renewals_and_moves_are_as_without_a_proof(
 ) -> None:
     client.acquire(discover(NODE1))
     appliance.await_event("ack", machine="node1")
+    before = len(dhcp_log(appliance))
     prove(appliance)
     assert renewed(segment, client)
     # What nobody holds was given back; what a machine holds was not touched.
-    log = (appliance.root / "run/pxe-appliance/log/dhcp-pxe.log").read_text(errors="replace")
+    log = dhcp_log(appliance)[before:]
     assert "DHCPRELEASE(pxe0) 172.0.1.22" in log
     assert "DHCPRELEASE(pxe0) 172.0.1.21" not in log
     appliance.edit('ip = "172.0.1.22"', 'ip = "172.0.1.99"')
@@ -507,6 +514,12 @@ def test_an_external_endpoint_is_asked_as_ipxe_would(appliance: Appliance, segme
         ),
         ("dhcp-boot=tag:b-7,no-such-file.efi,,172.0.1.1\n", "no-such-file.efi"),
         ("dhcp-ignore=tag:a-7\n", "does not answer"),
+        # Whoever is offered its address, and asks for it, is refused, or never answered.
+        ("dhcp-option-force=54,9.9.9.9\n", "as its server (option 54), not 172.0.1.1"),
+        (
+            "dhcp-match=set:asks,54\ndhcp-ignore=tag:asks\n",
+            "asked for the address that it was offered, and got no answer",
+        ),
     ],
 )
 def test_a_sync_is_taken_back_by_its_proof(
@@ -517,9 +530,71 @@ def test_a_sync_is_taken_back_by_its_proof(
     refused = appliance.run("sync", "--yes", rc=6)
     assert "rolled back to generation 1" in refused.stderr
     assert words in refused.stderr
-    reply = client.expect(discover(NODE3, 7))
-    assert (reply.yiaddr, reply.file) == ("172.0.1.23", "snponly.efi")
+    offer, ack = client.acquire(discover(NODE3, 7))
+    assert (offer.yiaddr, offer.file, ack.kind) == ("172.0.1.23", "snponly.efi", ACK)
     assert not appliance.events("discover", "offer")[4:]  # the client's own two, and nothing of ours
+
+
+def test_a_sync_takes_an_address_only_where_it_disturbs_nobody(
+    appliance: Appliance, segment: Segment, client: Client, client_on: ClientMaker
+) -> None:
+    """One machine is in the middle of its boot, one has a lease, one is away: nothing is kept of it."""
+    node1 = put_on(segment.links[0], "node1", client_on)
+    assert node1.boot().token
+    client.acquire(discover(NODE3))
+    appliance.await_event("ack", machine="node3")
+    before = everything_known(appliance)
+    node2 = appliance.run("machine", "show", "node2", "-o", "json").json()
+    override(appliance, "dhcp-option=42,172.0.1.1\n")
+    assert "node2 asked for its address and was given it" in appliance.run("sync", "--yes").stdout
+    after = everything_known(appliance)
+    assert [after[key] for key in KEPT] == [before[key] for key in KEPT]
+    assert appliance.run("machine", "show", "node2", "-o", "json").json() == node2
+    since = after["events"][len(before["events"]) :]
+    assert not {"discover", "offer", "request", "ack", "nak", "release"} & {e["event"] for e in since}
+    log = dhcp_log(appliance)
+    assert log.count("DHCPACK(pxe0)") == log.count("DHCPACK(pxe0) 172.0.1.22") == 1
+    assert log.count("DHCPRELEASE(pxe0)") == log.count("DHCPRELEASE(pxe0) 172.0.1.22") == 1
+    assert node1.ignition().status == 200
+    assert renewed(segment, client)
+
+
+def test_a_sync_asks_for_an_address_although_all_machines_have_theirs(
+    appliance: Appliance, segment: Segment, client: Client
+) -> None:
+    for node in (NODE1, NODE2, NODE3):
+        client.acquire(discover(node))
+    wait_until(lambda: len(appliance.run("leases", "-o", "json").json()) == 3, "all leases")
+    leases = appliance.run("leases", "-o", "json").json()
+    override(appliance, "dhcp-option=42,172.0.1.1\n")
+    assert "asked for its address and was given it" in appliance.run("sync", "--yes").stdout
+    assert appliance.run("leases", "-o", "json").json() == leases
+    assert "DHCPRELEASE" not in dhcp_log(appliance)
+    assert renewed(segment, client)
+
+
+def test_a_sync_of_reservations_alone_takes_no_address(appliance: Appliance, client: Client) -> None:
+    taken = dhcp_log(appliance).count("DHCPREQUEST")
+    assert taken == 1, "that of the first generation"
+    appliance.edit('ip = "172.0.1.23"', 'ip = "172.0.1.73"')
+    assert "asked for its address" not in appliance.run("sync", "--yes").stdout
+    assert dhcp_log(appliance).count("DHCPREQUEST") == taken
+
+
+def test_a_sync_is_not_to_blame_for_the_order_of_the_interfaces_addresses(
+    appliance: Appliance, segment: Segment, client_on: ClientMaker
+) -> None:
+    """dnsmasq calls itself by the first address in the subnet; it is reached there, and machines boot."""
+    run("ip", "-n", segment.server, "addr", "flush", "dev", "pxe0")
+    for address in ("172.0.1.3/24", "172.0.1.1/24"):
+        run("ip", "-n", segment.server, "addr", "add", address, "dev", "pxe0")
+    furnish(appliance)
+    appliance.serve()
+    override(appliance, "dhcp-option=42,172.0.1.1\n")
+    assert "asked for its address and was given it" in appliance.run("sync", "--yes").stdout
+    offer, ack = client_on(segment.links[0]).acquire(discover(NODE1))
+    assert (offer.options[54], ack.kind) == (socket.inet_aton("172.0.1.3"), ACK)
+    assert set(faults(prove(appliance, "node1", rc=5))) == {"prove-server"}
 
 
 def test_a_sync_tells_what_it_proved_and_is_quick(appliance: Appliance, client: Client) -> None:

@@ -77,7 +77,7 @@ class Scene:
     def __post_init__(self) -> None:
         self.activator = Activator(self.wire, self.wire.take, lambda: self.wire.state, self.prove, self.guard)
 
-    async def prove(self, _: Plan, adopt: s.Adopted) -> tuple[list[str], bool]:
+    async def prove(self, _: Plan, adopt: s.Adopted, __: Served) -> tuple[list[str], bool]:
         self.proofs.append(adopt.served.id or 0)
         return ["proven"], True
 

@@ -88,7 +88,8 @@ def test_what_is_wanted_passes(client: Client) -> None:
     ("wrong", "identity", "said"),
     [
         ({"address": IPv4Address("172.0.1.99")}, "prove-address", "its reservation is 172.0.1.21"),
-        ({"server": IPv4Address("172.0.1.2")}, "prove-options", "names 172.0.1.2 as its server"),
+        ({"server": IPv4Address("172.0.1.2")}, "prove-server", "names 172.0.1.2 as its server"),
+        ({"server": None}, "prove-server", "names nobody, or several, as its server (option 54)"),
         (
             {"boot_file": "undionly.kpxe"},
             "prove-boot-file",
@@ -107,6 +108,18 @@ def test_each_thing_that_can_be_wrong_is_named(wrong: dict[str, object], identit
     found, message = fault(UEFI, firmware_wanted(UEFI, SERVED), **wrong)
     assert found == identity
     assert said in message
+
+
+def test_a_server_may_call_itself_by_an_address_of_its_own_where_that_is_allowed() -> None:
+    another = IPv4Address("172.0.1.2")
+    wanted = replace(firmware_wanted(UEFI, SERVED), as_well=frozenset({US, another}))
+    assert judge(replace(good(wanted), server=another), wanted, UEFI) is None
+    assert fault(UEFI, wanted, server=IPv4Address("9.9.9.9"))[0] == "prove-server"
+
+
+def test_where_only_the_log_is_read_the_server_is_not_judged() -> None:
+    wanted = firmware_wanted(UEFI, SERVED)
+    assert judge(replace(good(wanted), server=None, options=None), wanted, UEFI) is None
 
 
 def test_what_is_missing_is_named() -> None:
