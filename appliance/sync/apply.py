@@ -73,6 +73,7 @@ def stage(
     """Write the plan's tree into a new generation that has no name yet. Hold the lock."""
     make_directory(Path(paths.generations))
     generations.clear_staging(paths)
+    generations.prune(paths)  # before there is another one: whatever becomes of that, they do not fill a disk
     number = generations.next_id(paths)
     manifest = generations.render_manifest(
         rfc3339(now()),

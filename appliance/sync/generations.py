@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.errors import OperatorError, Refused, SurroundingsError
+from appliance.errors import ApplianceError, OperatorError, Refused, SurroundingsError
 from appliance.inventory.serialize import restore_inventory
 from appliance.paths import Paths
 from appliance.settings_parse import parse_settings
@@ -26,7 +26,7 @@ from appliance.tree import Activation, RenderedFile, Tree
 
 _FILE_LIMIT = 256 * 2**20
 _STAGING = ".staging-"
-KEEP = 20  # generations besides the current and the last proven one
+KEEP = 20  # proven generations, and as many that never were: a night of failures must not push those out
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,10 +301,20 @@ def newest_proven(paths: Paths) -> tuple[int, Desired] | None:
 
 
 def prune(paths: Paths, keep: int = KEEP) -> None:
-    """Remove the oldest generations; the current one and the newest proven one always stay."""
+    """Remove the oldest generations but for the last `keep` proven ones, and as many others.
+
+    The current one and the newest proven one always stay; all of them where nobody can tell which that is.
+    """
+    try:
+        current = current_id(paths)
+    except ApplianceError:
+        return
     manifests = list_generations(paths)
-    stays = {current_id(paths)} | {m.id for m in manifests[max(len(manifests) - keep, 0) :]}
-    stays |= {m.id for m in [m for m in manifests if m.proven][-1:]}
+    proven = [m.id for m in manifests if m.proven]
+    others = [m.id for m in manifests if not m.proven]
+    stays = {current, *proven[-1:]}
+    for known in (proven, others):
+        stays |= set(known[max(len(known) - keep, 0) :])
     for manifest in manifests:
         if manifest.id not in stays:
             # First its name: half of a generation must not be offered to a rollback.

@@ -250,7 +250,6 @@ def sync(
         if activate is None:
             return Outcome(wanted, applied.number, active=False, evidence=applied.evidence)
         proven, pending = _proven_or_back(paths, applied, activate, request.confirm_within)
-        generations.prune(paths)
         evidence = (*applied.evidence, *proven.evidence)
         return Outcome(wanted, applied.number, True, proven.exchanged, evidence, pending)
 

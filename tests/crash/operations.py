@@ -116,12 +116,12 @@ def second(paths: Paths) -> None:
 
 
 def many(paths: Paths) -> None:
-    """As many generations as are kept, and one to be made."""
+    """One generation more than is kept, and one to be made."""
     first(paths)
-    for number in range(2, generations.KEEP + 1):
+    for number in range(2, generations.KEEP + 2):
         new = generations.generation_directory(paths, number)
         shutil.copytree(generations.generation_directory(paths, 1), new)
-    generations.make_current(paths, generations.KEEP)
+    generations.make_current(paths, generations.KEEP + 1)
     (Path(paths.inventory) / "rack.toml").write_text(WANTED)
 
 

@@ -187,6 +187,30 @@ def test_one_that_does_not_prove_itself_is_taken_back(site: Site) -> None:
     assert go(site, Daemon()).number == 3, "and the next try has a number of its own"
 
 
+def test_a_night_of_failures_pushes_out_nothing_that_worked_and_fills_no_disk(site: Site) -> None:
+    for inventory in (RACK, MOVED):
+        site.write(inventory)
+        go(site, Daemon())
+    site.write(RACK.replace("172.0.1.21", "172.0.1.39"))
+    for _ in range(2 * generations.KEEP):
+        with pytest.raises(NotProven):
+            go(site, Daemon(refusals=1))
+    proven = [number for number, shown, _ in listed(site) if shown]
+    assert (current(site), proven) == (2, [1, 2])
+    assert len(listed(site)) <= 2 + generations.KEEP + 1
+    go(site, Daemon())
+    assert rollback_target(site.paths, None) == 2
+
+
+def test_without_a_daemon_they_fill_no_disk_either(site: Site) -> None:
+    go(site, Daemon())
+    for number in range(2 * generations.KEEP):
+        site.write((RACK, MOVED)[(number + 1) % 2])
+        go(site, None)
+    assert [number for number, shown, _ in listed(site) if shown] == [1]
+    assert len(listed(site)) <= 1 + generations.KEEP + 1
+
+
 @pytest.mark.parametrize("failure", [SurroundingsError("no interface"), OSError(19, "No such device")])
 def test_whatever_ends_an_activation_takes_it_back(site: Site, failure: Exception) -> None:
     go(site, Daemon())
