@@ -99,6 +99,7 @@ WORLDLY_FILES = {
     "daemon/first_look.py",
     "daemon/feed.py",
     "daemon/follow.py",
+    "daemon/footing.py",
     "daemon/history.py",
     "daemon/handoff.py",
     "daemon/images.py",

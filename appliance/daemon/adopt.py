@@ -11,12 +11,13 @@ from types import MappingProxyType
 from appliance.daemon.kept_documents import KeptDocuments
 from appliance.daemon.served import Served
 from appliance.daemon.signals import Adopted
-from appliance.daemon.stand_in import clear, stand_in
+from appliance.daemon.stand_in import clear, for_children, restore, stand_in
 from appliance.errors import SurroundingsError
 from appliance.paths import Paths
 from appliance.sync import confirm, generations
 from appliance.sync.generations import Manifest
 from appliance.system.files import LockHeld, exclusive_lock
+from appliance.tree import Tree
 
 _PATIENCE = 20.0  # seconds that a start waits for a sync to end
 _MOMENT = 2.0
@@ -75,17 +76,28 @@ def _to_serve(paths: Paths, going_on: int | None) -> tuple[Adopted | None, Manif
     return None, None
 
 
-def settle(paths: Paths, number: int) -> None:
+def settle(paths: Paths, number: int, files: Tree) -> bool:
     """Point `current` at a generation that a copy has stood in for, now that the disk takes it.
 
+    `files` are those of it that dnsmasq reads: what the disk has lost of them is written anew.
+
+    Returns:
+        whether the generation is whole now.
+
     Raises:
-        SurroundingsError: it still does not.
+        SurroundingsError: the disk still does not let it be the current one.
         LockHeld: somebody is at it.
     """
     with exclusive_lock(Path(paths.lock), patience=_MOMENT, purpose="sync"):
-        if generations.current_id(paths) != number:
+        current = None
+        with contextlib.suppress(SurroundingsError):  # what is no link of ours gives way
+            current = generations.current_id(paths)
+        if current != number:
             generations.make_current(paths, number)
-            confirm.give_up(paths, "it was taken back while the disk could not be written")
+            left = confirm.unconfirmed(paths)
+            if left is not None and left.id != number:
+                confirm.give_up(paths, "it was taken back while the disk could not be written")
+        return restore(paths, number, files)
 
 
 def adopted_generation(paths: Paths, number: int | None = None) -> Adopted | None:
@@ -121,5 +133,6 @@ def adopted_generation(paths: Paths, number: int | None = None) -> Adopted | Non
             first_stages=MappingProxyType(stages),
             digests=MappingProxyType(digests),
             ignition=KeptDocuments(directory, desired.tree),
+            files=for_children(desired.tree),
         )
     )

@@ -93,8 +93,7 @@ class Changes:
         async with self.lock:
             if self.leaving:
                 raise Refused("a new program takes over at this moment", hint="ask again in a moment")
-            if self._children.stands_in is not None:
-                await asyncio.to_thread(settle, self._paths, self._children.stands_in)
+            await self._settled()  # where not all of it is whole then, a sync writes it anew
             on_disk = await asyncio.to_thread(confirm.on_disk, self._paths)
             pending = self.awaited.pending if self.awaited else on_disk
             if pending is not None:
@@ -142,6 +141,8 @@ class Changes:
             number = pending.generation
             if named not in {None, number}:
                 raise confirm.another(pending, named or 0)
+            if (lost := self._children.footing.lost) and not await self._settled():
+                raise SurroundingsError(f"cannot keep generation {number}: {lost}")
             try:
                 seen = await asyncio.to_thread(confirm.keep, self._paths, pending, self.activate)
             except NotProven as error:
@@ -202,6 +203,13 @@ class Changes:
             self._happened(EventKind.ROLLBACK, {"reason": f"generation {number} was {reason}", **facts})
 
     # ---- the rest ----
+
+    async def _settled(self) -> bool:
+        """Have the disk say what the children serve, where a copy stands in for that; whether it does."""
+        copied = self._children.stands_in
+        if copied is None:
+            return True
+        return await asyncio.to_thread(settle, self._paths, copied, self._state().served.files)
 
     async def _instead(self, pending: Pending, request: route.Request) -> dict[str, object]:
         """What is asked for while a change waits: the way back from it, or what cannot be."""

@@ -15,23 +15,20 @@ from appliance.addresses import Mac
 from appliance.boot.events import Event
 from appliance.daemon import signals as s
 from appliance.daemon.follow import ROTATE_AT, LogFollower
+from appliance.daemon.footing import Footing, damage, start_on
 from appliance.daemon.handed_over import Log, Runner
 from appliance.daemon.overlap import Overlap
 from appliance.daemon.running import Names, Running
 from appliance.daemon.served import Served
-from appliance.daemon.stand_in import place_of
 from appliance.dnsmasq import records as r
 from appliance.dnsmasq.correlate import Correlator
 from appliance.dnsmasq.log import parse
-from appliance.dnsmasq.process import DHCP_CAPABILITIES, TFTP_CAPABILITIES, child_argv
-from appliance.dnsmasq.render import render_marks
 from appliance.dnsmasq.speak import TFTP_PROBE
 from appliance.errors import SurroundingsError
 from appliance.paths import Paths
 from appliance.sync.compose import log_path
 from appliance.system.acting import acting_for
 from appliance.system.clock import monotonic, now
-from appliance.system.command import spawn
 from appliance.system.files import make_directory
 from appliance.system.inherited import InheritedProcess, Process, started_at
 
@@ -59,12 +56,21 @@ class Children:
         self._running: dict[str, Running] = {}
         self._watchers: dict[str, list[Watcher]] = {}
         self._own_xids: OrderedDict[int, None] = OrderedDict()
-        self.stands_in: int | None = None  # the generation whose copy they read instead of `current`
+        self.footing = Footing(paths)
 
     @property
     def pids(self) -> dict[str, int]:
         """Process ids of the children that run."""
         return {name: child.process.pid for name, child in self._running.items()}
+
+    @property
+    def stands_in(self) -> int | None:
+        """The generation whose copy they read instead of `current`."""
+        return self.footing.stands_in
+
+    @stands_in.setter
+    def stands_in(self, number: int | None) -> None:
+        self.footing.stands_in = number
 
     @property
     def skipped(self) -> int:
@@ -113,11 +119,13 @@ class Children:
             with acting_for(log.parent):
                 if log.exists():
                     log.replace(log.with_name(log.name + ".1"))
-            process = self._spawn(name, _errors(log), macs)
+            process = start_on(self.footing.under(name, self._lookup.served), name, _errors(log), macs)
         except (OSError, SurroundingsError) as error:
             self._report(s.ChildExited(name, 127, str(error)))
             return
-        self._take_on(name, Running(process, LogFollower(log), self._correlator(name), _errors(log)))
+        child = Running(process, LogFollower(log), self._correlator(name), _errors(log))
+        child.stands_in = self.stands_in
+        self._take_on(name, child)
 
     def runners(self, marked: Mapping[str, frozenset[Mac]]) -> dict[str, Runner]:
         """The processes that run, for the program that takes our place; `marked` is what they run with."""
@@ -167,12 +175,14 @@ class Children:
         if old is None or not old.ready:
             return False
         try:
-            process = self._spawn(name, old.errors, macs)
+            place = self.footing.under(name, self._lookup.served)
+            process = start_on(place, name, old.errors, macs)
         except (OSError, SurroundingsError) as error:
             _log.error("cannot start a second %s: %s", name, error)
             return False
         ready = asyncio.Event()
         young = Running(process, old.follower, self._correlator(name), old.errors, ready=True)
+        young.stands_in = self.stands_in
         overlap = Overlap({old.process.pid: old.correlator, process.pid: young.correlator})
         old.overlap, young.overlap, old.successor = overlap, overlap, ready
         try:
@@ -212,26 +222,13 @@ class Children:
                     break
                 await asyncio.sleep(0)
 
-    def _spawn(self, name: str, errors: Path, macs: frozenset[Mac]) -> Process:
-        dhcp, _, network = name.partition(":")
-        folder = f"network/{network}" if network else name
-        place = self._paths.current if self.stands_in is None else place_of(self._paths, self.stands_in)
-        argv = child_argv(
-            Path(place / folder / "dnsmasq.conf"),
-            DHCP_CAPABILITIES if dhcp == "dhcp" else TFTP_CAPABILITIES,
-            root=os.geteuid() == 0,
-            more_on_stdin=dhcp == "dhcp",
-        )
-        # In memory: a full disk must keep no dead child from coming back.
-        with os.fdopen(os.memfd_create("marks"), "w+b", 0) as marks:
-            marks.write(render_marks(macs).encode())
-            marks.seek(0)
-            with acting_for(errors.parent):
-                fd = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-            try:
-                return spawn(argv, stdin=marks.fileno(), stdout=fd, stderr=fd)
-            finally:
-                os.close(fd)
+    def reload(self, name: str, served: Served) -> None:
+        """Have a child read its files again; where they are damaged, it starts anew on a copy of them."""
+        child = self._running.get(name)
+        if child is not None and damage(self._paths, child.stands_in, name, served):
+            self._report(s.RestartChild(name))
+        else:
+            self.signal(name, signal.SIGHUP)
 
     def _correlator(self, name: str) -> Correlator:
         served = self._lookup.served

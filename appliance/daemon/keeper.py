@@ -69,8 +69,12 @@ class Keeper:
         served, fit = self.state().served, self._fit()
         try:
             if copied is not None:
-                await asyncio.to_thread(settle, self.paths, copied)
+                if not await asyncio.to_thread(settle, self.paths, copied, served.files):
+                    self.rounds.open(monotonic())  # the copy goes on standing in for it
+                    return
                 words = "the disk takes changes again: what it did not take is still to be done"
+                if lost := self.children.footing.lost:
+                    words = f"generation {copied} had been damaged, and was written anew: {lost}"
                 self.desk.sync_problem = problem("sync", "warning", words, "pxe-appliance sync")
             shown = await asyncio.to_thread(route.prove_current, self.paths, self.changes.activate)
             await self.changes.readopt()

@@ -135,7 +135,7 @@ class Daemon:
         self.lookout = Lookout(paths, self.queue.put_nowait, lambda: self.state, self.children.expect, rhythm)
         self.control = ControlDoor(paths, taken.control if taken else None)
         self.takeover = TakeOver(self, program)
-        watches = (self.takeover, self.lookout, self.guard)
+        watches = (self.takeover, self.lookout, self.guard, self.children.footing)
         self.desk.watch_problems = lambda: tuple(found for watch in watches for found in watch.problems)
 
     # ---- the one decider ----
@@ -185,7 +185,7 @@ class Daemon:
             case s.Kill(name):
                 self.children.signal(name, signal.SIGKILL)
             case s.Reload(name):
-                self.children.signal(name, signal.SIGHUP)
+                self.children.reload(name, self.state.served)
             case s.Probe(name):
                 self.pulse.probe(name)
             case s.Record(event):

@@ -35,6 +35,7 @@ class Running:
     successor: asyncio.Event | None = None  # set when the process that shall take over is ready
     declined: bool = False  # the successor has put an address out of service already
     relieved: bool = False
+    stands_in: int | None = None  # the generation whose copy it reads instead of `current`
     last: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
 
 

@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from types import MappingProxyType
+from typing import Final
 
 from appliance.addresses import Mac
 from appliance.inventory.model import Inventory, Machine, Nic
 from appliance.settings import NetworkSettings, Settings
+from appliance.tree import Tree
+
+_NO_FILES: Final = Tree()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class Served:
     first_stages: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))  # by class
     digests: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # SHA-256 of boot files
     ignition: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
+    files: Tree = field(default_factory=Tree)  # what dnsmasq reads of it: a disk may lose it
     machines: Mapping[str, Machine] = field(default_factory=lambda: MappingProxyType({}))
     by_mac: Mapping[Mac, Machine] = field(default_factory=lambda: MappingProxyType({}))
     by_ip: Mapping[IPv4Address, Machine] = field(default_factory=lambda: MappingProxyType({}))
@@ -45,6 +50,7 @@ class Served:
         first_stages: Mapping[int, str] = MappingProxyType({}),
         digests: Mapping[str, str] = MappingProxyType({}),
         ignition: Mapping[str, bytes] = MappingProxyType({}),
+        files: Tree = _NO_FILES,
     ) -> Served:
         """Index a generation."""
         return cls(
@@ -58,6 +64,7 @@ class Served:
             first_stages=first_stages,
             digests=digests,
             ignition=ignition,
+            files=files,
             machines=MappingProxyType({str(m.name): m for m in inventory.machines}),
             by_mac=MappingProxyType(inventory.by_mac()),
             by_ip=MappingProxyType({m.ip: m for m in inventory.machines}),

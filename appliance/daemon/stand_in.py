@@ -1,20 +1,24 @@
-"""What the children read while the disk does not let `current` point at what is to be served.
+"""What the children read while the disk does not have, as `current`, what is to be served.
 
-A disk that is full or read-only must not keep us from serving what was proven: a copy of that generation's
-files for dnsmasq stands in for it below the run directory, which is memory on a host.
+A disk that is full, read-only or damaged must not keep us from serving what was proven: a copy of that
+generation's files for dnsmasq stands in for it below the run directory, which is memory on a host.
 """
 
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Final
 
-from appliance.errors import SurroundingsError
+from appliance.errors import ApplianceError, SurroundingsError
 from appliance.paths import Paths
 from appliance.sync import generations
 from appliance.sync.plan import child_of
-from appliance.system.files import remove_tree, write_tree
-from appliance.tree import RenderedFile, Tree
+from appliance.system.files import make_directory, read_regular, remove_tree, write_atomic, write_tree
+from appliance.tree import Tree
+
+_LIMIT: Final = 256 * 2**20
 
 
 def place_of(paths: Paths, number: int) -> PurePosixPath:
@@ -22,22 +26,64 @@ def place_of(paths: Paths, number: int) -> PurePosixPath:
     return paths.run / f"instead-{number}"
 
 
+def for_children(tree: Tree) -> Tree:
+    """Those files of a generation that dnsmasq reads."""
+    return Tree.of(*(file for file in tree if child_of(file.path) is not None))
+
+
+def copied(paths: Paths, number: int, files: Tree) -> Tree:
+    """Files of generation `number` as they stand in its copy: they name each other there."""
+    before, after = f"{paths.current}/".encode(), f"{place_of(paths, number)}/".encode()
+    renamed = (
+        replace(file, content=file.content.replace(before, after))
+        if file.path.endswith("dnsmasq.conf")
+        else file
+        for file in files
+    )
+    return Tree.of(*renamed)
+
+
 def stand_in(paths: Paths, number: int) -> None:
-    """Write that directory; the files name each other there.
+    """Write that directory from what is on disk.
 
     Raises:
         SurroundingsError: the generation is damaged, or there is no room in the run directory.
     """
+    write_copy(paths, number, for_children(generations.load_generation(paths, number).tree))
+
+
+def write_copy(paths: Paths, number: int, files: Tree) -> None:
+    """Write that directory from `files`, which are those of the generation.
+
+    Raises:
+        SurroundingsError: there is no room in the run directory.
+    """
     clear(paths)
-    place = place_of(paths, number)
-    before, after = f"{paths.current}/".encode(), f"{place}/".encode()
-    tree = generations.load_generation(paths, number).tree
-    files = [
-        RenderedFile(file.path, _renamed(file, before, after), file.mode, file.activation)
-        for file in tree
-        if child_of(file.path) is not None
-    ]
-    write_tree(Path(place), Tree.of(*files))
+    write_tree(Path(place_of(paths, number)), copied(paths, number, files))
+
+
+def restore(paths: Paths, number: int, files: Tree) -> bool:
+    """Write those of `files` anew that generation `number` has lost; whether it is whole now."""
+    directory = generations.generation_directory(paths, number)
+    try:
+        known = generations.read_manifest(paths, number).files
+        for file in files:
+            place = directory / file.path
+            if known.get(file.path) == file.digest and not holds(place, file.content):
+                make_directory(place.parent)
+                write_atomic(place, file.content, file.mode)
+        generations.load_generation(paths, number)
+    except (ApplianceError, OSError):
+        return False
+    return True
+
+
+def holds(path: Path, content: bytes) -> bool:
+    """Whether a file can be read, and is `content`."""
+    try:
+        return read_regular(path, _LIMIT) == content
+    except (OSError, ValueError):
+        return False
 
 
 def standing_in(paths: Paths) -> int | None:
@@ -61,7 +107,3 @@ def clear(paths: Paths) -> None:
             remove_tree(entry)
     except OSError as error:
         raise SurroundingsError(f"cannot clear {paths.run}: {error.strerror}") from error
-
-
-def _renamed(file: RenderedFile, before: bytes, after: bytes) -> bytes:
-    return file.content.replace(before, after) if file.path.endswith("dnsmasq.conf") else file.content
