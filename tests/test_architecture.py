@@ -113,6 +113,7 @@ WORLDLY_FILES = {
     "daemon/control_door.py",
     "daemon/door.py",
     "daemon/claims.py",
+    "daemon/only_one.py",
     "daemon/stand_in.py",
     "daemon/guests.py",
     "daemon/running.py",

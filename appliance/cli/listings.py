@@ -6,17 +6,16 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from appliance.addresses import Mac
 from appliance.cli.client import ask, daemon_is_running, no_sense, stream
 from appliance.cli.common import Output, print_json, print_lines, print_table
+from appliance.daemon.only_one import is_served
 from appliance.errors import ExitCode, SurroundingsError
 from appliance.paths import Paths
 from appliance.plain_text import safe_text
 from appliance.sync.generations import current_id, read_manifest
-from appliance.system.files import is_locked
 
 _NONE = "-"
 
@@ -104,7 +103,7 @@ def _status(paths: Paths) -> dict[str, object]:
     with contextlib.suppress(SurroundingsError):  # damaged: the problem below is told all the same
         number = current_id(paths)
         manifest = read_manifest(paths, number) if number is not None else None
-    deaf = is_locked(Path(paths.daemon_lock))
+    deaf = is_served(paths)
     problem = {
         "id": "daemon",
         "severity": "error",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import typer
 
 from appliance.cli import confirming
 from appliance.cli.client import ask, daemon_is_running
 from appliance.cli.common import INTERRUPTED, Output, print_json, print_lines, print_table, stderr_console
+from appliance.daemon.only_one import instead_of_daemon
 from appliance.errors import ExitCode, Refused, SurroundingsError
 from appliance.paths import Paths
 from appliance.sync import run as route
@@ -20,7 +20,7 @@ from appliance.sync.generations import Manifest, current_id
 from appliance.sync.generations import list_generations as read_generations
 from appliance.sync.plan import Plan
 from appliance.sync.show import plan_lines
-from appliance.system.files import LockHeld, exclusive_lock
+from appliance.system.files import LockHeld
 
 _STARTING_LOOKS, _LOOK_SECONDS = 50, 0.2  # ten seconds for a daemon that is just starting
 _SYNC_SECONDS = 300.0  # 100,000 reservations keep dnsmasq busy for half a minute
@@ -140,7 +140,7 @@ def _without_daemon(paths: Paths, request: route.Request) -> route.Outcome | Non
     """
     for _ in range(_STARTING_LOOKS):
         try:
-            with exclusive_lock(Path(paths.daemon_lock), wait=False, purpose="the daemon"):
+            with instead_of_daemon(paths):
                 return route.sync(paths, request, None)
         except LockHeld:
             if daemon_is_running(paths):

@@ -29,6 +29,7 @@ from appliance.daemon.keeper import Keeper
 from appliance.daemon.known import Now, State
 from appliance.daemon.logs import Logs, start_logging
 from appliance.daemon.lookout import Lookout
+from appliance.daemon.only_one import daemon_lock
 from appliance.daemon.premises import prepare
 from appliance.daemon.prove import Prover
 from appliance.daemon.prove_change import ChangeProver
@@ -40,7 +41,7 @@ from appliance.daemon.remember import once_machines, remembered
 from appliance.daemon.stand_in import standing_in
 from appliance.daemon.state import step
 from appliance.daemon.taken_up import taken_up
-from appliance.daemon.takeover import TakeOver, daemon_lock, go_on, own_program, taken_over
+from appliance.daemon.takeover import TakeOver, go_on, own_program, taken_over
 from appliance.dnsmasq.lifecycle import Phase
 from appliance.errors import ApplianceError, ExitCode, NotProven, Refused, SurroundingsError
 from appliance.paths import Paths
@@ -70,7 +71,7 @@ def run_daemon(paths: Paths, *, verbose: bool, rhythm: Rhythm = _RHYTHM) -> int:
     prepare()
     with (
         contextlib.closing(start_logging(paths, verbose=verbose)) as logs,
-        daemon_lock(paths, taken) as lock,
+        daemon_lock(paths, taken.lock if taken else None) as lock,
     ):
         if why_not:
             _log.error(

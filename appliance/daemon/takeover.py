@@ -15,7 +15,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
@@ -38,11 +38,9 @@ from appliance.errors import ApplianceError, SurroundingsError
 from appliance.paths import Paths
 from appliance.system.clock import monotonic
 from appliance.system.command import run
-from appliance.system.files import exclusive_lock
 from appliance.system.inherited import (
     end_children,
     is_file,
-    is_open_on,
     is_own_child,
     is_socket,
     own_children,
@@ -351,24 +349,6 @@ def _is_ours(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip() in {"dnsmasq", "setpriv", "nft"}
     return False
-
-
-@contextlib.contextmanager
-def daemon_lock(paths: Paths, taken: HandedOver | None) -> Iterator[int]:
-    """Hold the lock of which there is one for each root, or hold on to it; gives the open file.
-
-    Raises:
-        Refused: another daemon has it.
-    """
-    path = Path(paths.daemon_lock)
-    if taken is None or not is_open_on(taken.lock, path):
-        with exclusive_lock(path, wait=False, purpose="pxe-appliance serve") as fd:
-            yield fd
-        return
-    try:
-        yield taken.lock
-    finally:
-        os.close(taken.lock)
 
 
 def go_on(

@@ -23,7 +23,7 @@ _PROGRAM = "pxe-appliance"
 def look_at_daemon(reach: Reach, paths: Paths, ask: Ask) -> DaemonFacts:
     """Everything about it. `ask` puts a question (a path such as /v1/status) to the control socket."""
     lock = Path(paths.daemon_lock)
-    running = _runs(reach, lock)
+    running = _runs(reach, lock, Path(paths.state))
     pid = _holder(reach, lock) if running else None
     others = _others(reach, pid)
     if not running:
@@ -55,11 +55,11 @@ def children_of(status: Mapping[str, object] | None) -> frozenset[int]:
     return frozenset(pid for pid in pids if isinstance(pid, int))
 
 
-def _runs(reach: Reach, lock: Path) -> bool | None:
+def _runs(reach: Reach, lock: Path, state: Path) -> bool | None:
     if not reach.root and not os.access(lock.parent, os.X_OK) and lock.parent.exists():
         reach.hidden(f"whether the daemon runs ({lock})")
         return None
-    return is_locked(lock)
+    return is_locked(lock) or is_locked(state)  # somebody may have removed the file
 
 
 def _holder(reach: Reach, lock: Path) -> int | None:

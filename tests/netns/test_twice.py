@@ -1,4 +1,4 @@
-"""Two daemons of ours with roots of their own on one interface: neither answers beside the other unseen."""
+"""Two daemons of ours on one interface: neither answers beside the other unseen, never two of one root."""
 
 from __future__ import annotations
 
@@ -44,3 +44,30 @@ def test_the_second_is_refused_and_told_apart_from_the_first(appliance: Applianc
     finally:
         if second.process is not None:
             second.stop(signal.SIGKILL)
+
+
+def test_without_its_lock_file_it_is_the_only_one_of_its_root_all_the_same(appliance: Appliance) -> None:
+    appliance.serve()
+    run, first = appliance.root / "run/pxe-appliance", appliance.daemon_pid()
+    (run / "daemon.lock").unlink()
+    second = Appliance(appliance.root, namespace=appliance.namespace)
+    refused = second.run("serve", rc=4).stderr
+    assert "a daemon serves this root already, although its lock file was removed" in refused
+    assert appliance.status()["daemon"]["pid"] == first
+    assert appliance.dnsmasq()["state"] == "serving"
+
+    assert appliance.process is not None
+    appliance.process.send_signal(signal.SIGHUP)  # the program that comes holds on to all of it
+    wait_until(lambda: "took over from version" in appliance.log(), "the take-over", 60)
+    assert "already" in second.run("serve", rc=4).stderr
+
+    for path in (run / "daemon.lock", run / "control.sock"):
+        path.unlink()
+    told = second.run("status", rc=None)
+    assert "a daemon runs and does not listen" in told.stdout
+    appliance.edit('ip = "172.0.1.21"', 'ip = "172.0.1.71"')
+    assert "a daemon runs and does not listen" in second.run("sync", "--yes", rc=5).stderr
+    assert "a daemon serves this root already" in second.run("serve", rc=4).stderr
+    appliance.stop()
+    second.serve()
+    second.stop()
