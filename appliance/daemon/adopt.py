@@ -16,6 +16,7 @@ from appliance.errors import SurroundingsError
 from appliance.paths import Paths
 from appliance.sync import confirm, generations
 from appliance.sync.generations import Manifest
+from appliance.sync.plan import Desired
 from appliance.system.files import LockHeld, exclusive_lock
 from appliance.tree import Tree
 
@@ -97,7 +98,34 @@ def settle(paths: Paths, number: int, files: Tree) -> bool:
             left = confirm.unconfirmed(paths)
             if left is not None and left.id != number:
                 confirm.give_up(paths, "it was taken back while the disk could not be written")
+            _refuse_late(paths, current)
         return restore(paths, number, files)
+
+
+def _refuse_late(paths: Paths, number: int | None) -> None:
+    """Whoever confirmed it was told that the disk hung; the disk has taken that after it was taken back."""
+    with contextlib.suppress(SurroundingsError, OSError):
+        late = generations.read_manifest(paths, number or 0)
+        if late.confirm_within and late.proven:
+            generations.mark_rejected(paths, late.id, f"{confirm.NOT_CONFIRMED}: the disk took it too late")
+
+
+InMemory = tuple[int, Desired, Adopted]
+
+
+def in_memory(paths: Paths) -> InMemory | None:
+    """Copy the newest proven generation to where it can stand in; its number, and what is to be served.
+
+    Raises:
+        SurroundingsError: there is no room in the run directory.
+    """
+    found = generations.newest_proven(paths)
+    if found is None:
+        return None
+    stand_in(paths, found[0])
+    adopted = adopted_generation(paths, found[0])
+    assert adopted is not None, "it was asked for by its number"
+    return *found, adopted
 
 
 def adopted_generation(paths: Paths, number: int | None = None) -> Adopted | None:

@@ -11,21 +11,22 @@ from typing import Final
 
 from appliance.boot.events import Event, EventKind
 from appliance.daemon import signals as s
+from appliance.daemon import unconfirmed
 from appliance.daemon.activate import Activator
-from appliance.daemon.adopt import adopted_generation, settle
+from appliance.daemon.adopt import adopted_generation, in_memory, settle
 from appliance.daemon.children import Children
 from appliance.daemon.desk import Desk
 from appliance.daemon.handoff import Handoff
+from appliance.daemon.hanging import Disk, Hangs
 from appliance.daemon.known import State
-from appliance.daemon.stand_in import stand_in
 from appliance.daemon.status import problem
 from appliance.dnsmasq.lifecycle import Phase
 from appliance.errors import ApplianceError, NotProven, OperatorError, Refused, SurroundingsError
 from appliance.paths import Paths
-from appliance.sync import confirm, generations
+from appliance.sync import confirm
 from appliance.sync import run as route
-from appliance.sync.apply import AppliedPlan, ProvenPlan
-from appliance.sync.back import NEITHER, Returned
+from appliance.sync.apply import Activate, AppliedPlan, ProvenPlan
+from appliance.sync.back import Returned
 from appliance.sync.confirm import Pending
 from appliance.sync.plan import make_plan
 from appliance.system.clock import monotonic, now
@@ -75,6 +76,8 @@ class Changes:
         self.awaited: Awaited | None = None
         self._turned = asyncio.Event()  # another change waits, or none any more
         self.loop: asyncio.AbstractEventLoop | None = None
+        self._disk = Disk(paths.state)
+        self._memory = Disk(paths.state)  # for what only reads there
 
     # ---- what can be told ----
 
@@ -91,32 +94,7 @@ class Changes:
                 "cannot verify a change: there is no room for dnsmasq's log", hint=f"df -h {self._paths.run}"
             )
         async with self.lock:
-            if self.leaving:
-                raise Refused("a new program takes over at this moment", hint="ask again in a moment")
-            await self._settled()  # where not all of it is whole then, a sync writes it anew
-            on_disk = await asyncio.to_thread(confirm.on_disk, self._paths)
-            pending = self.awaited.pending if self.awaited else on_disk
-            if pending is not None:
-                return await self._instead(pending, request)
-            try:
-                outcome = await asyncio.to_thread(route.sync, self._paths, request, self.activate, self._runs)
-                if outcome.pending is not None:
-                    self._wait_for(outcome.pending)
-            except ApplianceError as error:
-                self.failed(request, error)
-                raise
-            finally:
-                await self._arm()  # whatever failed, what waits has its time
-            if outcome.pending is None and not (request.to is not None and outcome.plan.empty):
-                self._desk.sync_problem = None
-            if outcome.number != self._state().served.id or not self._state().served.proven:
-                await self.readopt()
-            if outcome.plan.empty:
-                self._desk.observer.unchanged()
-            else:
-                self._applied(request, outcome)
-            told = outcome.as_json()
-            return {**told, "evidence": [*outcome.evidence, *await self._handoff.within_sync()]}
+            return await self._in_turn(request)
 
     async def confirm(self, named: int | None = None) -> dict[str, object]:
         """Keep the change that waits; it is durable when this returns.
@@ -128,11 +106,11 @@ class Changes:
             SurroundingsError: the disk does not take it; it waits on.
             NotProven: nobody could be asked before, and now it does not work: it was taken back.
         """
-        asked = monotonic()
+        heard = monotonic()
         async with self.lock:
             await self._arm()
             awaited = self.awaited
-            if awaited is not None and asked >= awaited.deadline:
+            if awaited is not None and heard >= awaited.deadline:
                 raise confirm.too_late(awaited.pending)
             only = await asyncio.to_thread(confirm.without_return, self._paths) if awaited is None else None
             pending = awaited.pending if awaited else only
@@ -144,7 +122,11 @@ class Changes:
             if (lost := self._children.footing.lost) and not await self._settled():
                 raise SurroundingsError(f"cannot keep generation {number}: {lost}")
             try:
-                seen = await asyncio.to_thread(confirm.keep, self._paths, pending, self.activate)
+                seen = await self._disk.carried(
+                    lambda activate: confirm.keep(self._paths, pending, activate),
+                    self.activate,
+                    self._machines,
+                )
             except NotProven as error:
                 back = await self._back(pending, error.message)
                 words = f"rolled back to generation {back.number}: {error.message}{back.words}"
@@ -176,32 +158,6 @@ class Changes:
             if self.awaited is not None:
                 await asyncio.sleep(_AGAIN_SECONDS)
 
-    def calm(self) -> None:
-        """A way back that had ended in doubt is proven now: what is left to say is why it was taken."""
-        said = self._desk.sync_problem
-        if said is not None and NEITHER in said["message"]:
-            begin, _, rest = said["message"].partition(NEITHER)
-            _, served, more = rest.partition("; generation ")
-            self._desk.sync_problem = {**said, "message": begin + served + more}
-
-    def nothing_else(self, number: int) -> None:
-        """A start serves a change that waits, because nothing that was proven is intact."""
-        words = (
-            f"generation {number} is served although nobody has confirmed it: none that was proven is intact"
-        )
-        fix = "pxe-appliance confirm keeps it, pxe-appliance sync replaces it"
-        self._desk.sync_problem = problem("unconfirmed", "error", words, fix)
-
-    def given_up(self, number: int, reason: str, served: int, *, now_first: bool) -> None:
-        """A start has not taken up a change that nobody had confirmed: say so, and what to do.
-
-        `now_first`: no start before this one has.
-        """
-        self._desk.sync_problem = _unconfirmed(number, reason, served)
-        if now_first:
-            facts = {"generation": str(number), "to": str(served)}
-            self._happened(EventKind.ROLLBACK, {"reason": f"generation {number} was {reason}", **facts})
-
     # ---- the rest ----
 
     async def _settled(self) -> bool:
@@ -210,6 +166,62 @@ class Changes:
         if copied is None:
             return True
         return await asyncio.to_thread(settle, self._paths, copied, self._state().served.files)
+
+    async def _in_turn(self, request: route.Request) -> dict[str, object]:
+        """Carry a change through. Hold the lock."""
+        if self.leaving:
+            raise Refused("a new program takes over at this moment", hint="ask again in a moment")
+        self._disk.refuse()
+        await self._settled()  # where not all of it is whole then, a sync writes it anew
+        on_disk = await asyncio.to_thread(confirm.on_disk, self._paths)
+        pending = self.awaited.pending if self.awaited else on_disk
+        if pending is not None:
+            return await self._instead(pending, request)
+        try:
+            outcome = await self._carried(request)
+            if outcome.pending is not None:
+                self._wait_for(outcome.pending)
+        except Hangs:  # said already
+            raise
+        except ApplianceError as error:
+            self.failed(request, error)
+            raise
+        finally:
+            await self._arm()  # whatever failed, what waits has its time
+        if outcome.pending is None and not (request.to is not None and outcome.plan.empty):
+            self._desk.sync_problem = None
+        if outcome.number != self._state().served.id or not self._state().served.proven:
+            await self.readopt()
+        if outcome.plan.empty:
+            self._desk.observer.unchanged()
+        else:
+            self._applied(request, outcome)
+        told = outcome.as_json()
+        return {**told, "evidence": [*outcome.evidence, *await self._handoff.within_sync()]}
+
+    async def _carried(self, request: route.Request) -> route.Outcome:
+        """As `sync.run.sync`; what has to be confirmed does not stay on the wire of a disk that hangs.
+
+        Raises:
+            Hangs: the disk does not note until when it could be confirmed.
+        """
+
+        def work(activate: Activate) -> route.Outcome:
+            return route.sync(self._paths, request, activate, self._runs)
+
+        if not request.confirm_within:
+            return await asyncio.to_thread(work, self.activate)
+        try:
+            return await self._disk.carried(work, self.activate, self._machines, at_once=False)
+        except Hangs as error:
+            if error.applied is not None:
+                pending = Pending(error.applied.number, error.applied.previous or 0, "")
+                await self._stand_in(pending, confirm.NOT_CONFIRMED, error)
+            raise
+
+    @property
+    def _machines(self) -> int:
+        return len(self._state().served.machines)
 
     async def _instead(self, pending: Pending, request: route.Request) -> dict[str, object]:
         """What is asked for while a change waits: the way back from it, or what cannot be."""
@@ -229,31 +241,27 @@ class Changes:
         if awaited is None or monotonic() < awaited.deadline or self.stopping.is_set():
             return
         pending = awaited.pending
+        reason = f"{confirm.NOT_CONFIRMED} until {pending.until}"
         try:
-            await self._back(pending, f"{confirm.NOT_CONFIRMED} until {pending.until}")
+            await self._back(pending, reason)
         except ApplianceError as error:
-            if await self._stand_in(pending, error):
+            if await self._stand_in(pending, reason, error):
                 return
-            words = f"generation {pending.generation} cannot be taken back: {error.message}"
             fix = error.hint or f"df -h {self._paths.state}"
             if await asyncio.to_thread(confirm.without_return, self._paths) is not None:
                 self._await(None)  # there is nothing left to go back to: it is a person's to decide
-                fix = "pxe-appliance confirm keeps it, pxe-appliance sync replaces it"
-            told = problem("unconfirmed", "error", words, fix)
-            if told != self._desk.sync_problem:
-                _log.error("%s", words)
-            self._desk.sync_problem = told
+                fix = ""
+            unconfirmed.stuck(self._desk, pending.generation, error.message, fix)
 
-    async def _stand_in(self, pending: Pending, error: ApplianceError) -> bool:
+    async def _stand_in(self, pending: Pending, reason: str, error: ApplianceError) -> bool:
         """Take a change back on the wire alone, for the disk does not take it; whether that was done."""
         try:
-            found = await asyncio.to_thread(generations.newest_proven, self._paths)
-            if found is None:
+            copied = await self._memory.carried(
+                lambda _: in_memory(self._paths), self.activate, self._machines
+            )
+            if copied is None:
                 return False
-            number, desired = found
-            await asyncio.to_thread(stand_in, self._paths, number)
-            adopted = await asyncio.to_thread(adopted_generation, self._paths, number)
-            assert adopted is not None, "it was asked for by its number"
+            number, desired, adopted = copied
             plan = make_plan(pending.generation, None, desired)
             applied = AppliedPlan(plan, number, None, (), again=True)
             trouble = ""
@@ -264,39 +272,28 @@ class Changes:
         except (SurroundingsError, OSError):
             return False
         self._await(None)
-        reason = f"{confirm.NOT_CONFIRMED} until {pending.until}{trouble}"
-        self.stood_in(number, f"generation {pending.generation} was {reason}: {error.message}")
-        self._happened(
-            EventKind.ROLLBACK,
-            {
-                "reason": f"generation {pending.generation} was {reason}",
-                "generation": str(pending.generation),
-                "to": str(number),
-            },
-        )
+        reason += trouble
+        why = f"generation {pending.generation} was {reason}: {error.message}"
+        unconfirmed.stood_in(self._desk, self._paths, number, why, error.hint)
+        unconfirmed.rolled_back(self._desk, pending.generation, reason, number)
         return True
-
-    def stood_in(self, number: int, why: str) -> None:
-        """Say that the disk does not let us point at what is served."""
-        words = f"generation {number} is served from a copy in memory: {why}"
-        _log.error("%s", words)
-        self._desk.sync_problem = problem("unconfirmed", "error", words, f"df -h {self._paths.state}")
 
     async def _back(self, pending: Pending, reason: str) -> Returned:
         """Serve what was before the change that waits, everywhere, and say why."""
-        back = await asyncio.to_thread(confirm.take_back, self._paths, pending, reason, self.activate)
+        back = await self._disk.carried(
+            lambda activate: confirm.take_back(self._paths, pending, reason, activate),
+            self.activate,
+            self._machines,
+        )
         self._await(None)
         if back.trouble:
             self._activator.troubled = True  # the keeper goes on with it, until it is proven
         else:
             with contextlib.suppress(ApplianceError):  # on disk it is done
                 await self.readopt()
-        self._desk.sync_problem = _unconfirmed(pending.generation, reason + back.words, back.number)
+        unconfirmed.taken_back(self._desk, pending.generation, reason + back.words, back.number)
         proof = "; ".join(back.evidence) or back.trouble
-        facts = {"generation": str(pending.generation), "to": str(back.number), "proof": proof[:1000]}
-        self._happened(
-            EventKind.ROLLBACK, {"reason": f"generation {pending.generation} was {reason}", **facts}
-        )
+        unconfirmed.rolled_back(self._desk, pending.generation, reason, back.number, proof)
         return back
 
     def _applied(self, request: route.Request, outcome: route.Outcome) -> None:
@@ -325,8 +322,7 @@ class Changes:
     def _wait_for(self, pending: Pending) -> None:
         assert pending.deadline is not None, "it was begun, or found, by this process"
         self._await(Awaited(pending, pending.deadline))
-        words = f"generation {pending.generation} waits until {pending.until} for its confirmation"
-        self._desk.sync_problem = problem("unconfirmed", "warning", words, "pxe-appliance confirm")
+        unconfirmed.waits(self._desk, pending.generation, pending.until)
 
     def _await(self, awaited: Awaited | None) -> None:
         self.awaited = awaited
@@ -377,8 +373,3 @@ def _with_reason(error: ApplianceError) -> str:
     first, more = problems[0], f", and {len(problems) - 1} more" if len(problems) > 1 else ""
     place = f"{first.file}:{first.line}" if first.line else first.file
     return f"{error.message}: {place}: {first.message}{more}"
-
-
-def _unconfirmed(number: int, reason: str, served: int) -> dict[str, str]:
-    words = f"generation {number} was {reason}; generation {served} is served until the next sync"
-    return problem("unconfirmed", "warning", words, "pxe-appliance sync")

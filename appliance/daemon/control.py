@@ -234,8 +234,9 @@ async def _write(response: web.StreamResponse, line: str) -> None:
 
 def error_json(error: ApplianceError) -> dict[str, object]:
     """An error as it travels to the command line."""
+    known = next(kind for kind in type(error).__mro__ if kind.__module__ == ApplianceError.__module__)
     facts: dict[str, object] = {
-        "kind": type(error).__name__,
+        "kind": known.__name__,
         "message": error.message,
         "hint": error.hint,
     }

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from appliance.daemon import unconfirmed
 from appliance.daemon.activate import Activator
 from appliance.daemon.adopt import settle
 from appliance.daemon.changes import Changes
@@ -86,7 +87,7 @@ class Keeper:
             self.rounds.open(monotonic())
             return
         if served.proven:
-            self.changes.calm()
+            unconfirmed.calm(self.desk)
         else:
             self.desk.sync_problem = None
 

@@ -45,7 +45,7 @@ from appliance.daemon.takeover import TakeOver, go_on, own_program, taken_over
 from appliance.dnsmasq.lifecycle import Phase
 from appliance.errors import ApplianceError, ExitCode, NotProven, Refused, SurroundingsError
 from appliance.paths import Paths
-from appliance.sync import confirm, generations
+from appliance.sync import confirm
 from appliance.sync import run as route
 from appliance.sync.documents import shown_document
 from appliance.system.clock import monotonic, now
@@ -270,7 +270,8 @@ class Daemon:
                 self.queue.put_nowait(told)
             await self._settled()
             dropped = awaited is not None and not awaited.rejected
-            stays = await self._stays(adopted.served.id or 0, dropped)
+            stands_in, number = self.children.stands_in is not None, adopted.served.id or 0
+            stays = await unapplied.stays(self.paths, self.desk, number, stands_in=stands_in, dropped=dropped)
         await self._open_control()
         if adopted is not None:
             notify("READY=1", "STATUS=serving")  # what follows may take its time
@@ -287,25 +288,6 @@ class Daemon:
             if adopted is None and not isinstance(error, NotProven):
                 raise
             _log.error("the last good generation is served: %s", error.message)
-
-    async def _stays(self, number: int, dropped: bool) -> bool:
-        """Whether what is served is not brought up to date by itself: a person has decided so, or has to.
-
-        `dropped`: this very start has not taken up a change that waited for its confirmation.
-        """
-        given_up = await asyncio.to_thread(confirm.unconfirmed, self.paths)
-        if self.children.stands_in is not None:
-            self.changes.stood_in(number, "a start could not make it the current one")
-        elif given_up is not None and given_up.id != number:
-            reason = given_up.rejected or confirm.NOT_CONFIRMED
-            self.changes.given_up(given_up.id, reason, number, now_first=dropped)
-        elif given_up is not None and given_up.waits:
-            self.changes.nothing_else(number)
-        elif generations.read_manifest(self.paths, number).pinned:
-            unapplied.stays(self.desk)
-        else:
-            return False
-        return True
 
     async def _settled(self) -> None:
         """Wait until the children serve, or it is clear that one of them does not come up."""

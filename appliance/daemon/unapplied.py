@@ -1,4 +1,4 @@
-"""What the operator's files ask for and nobody has applied: a new program that takes over leaves it alone.
+"""What the operator's files ask for and nobody has applied: what a start, or a new program, leaves alone.
 
 Somebody may be in the middle of an edit that he wants to look at, or to bring with a way back; an upgrade of
 the package is no reason to bring it for him. What the new version itself writes otherwise is brought.
@@ -13,11 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from appliance.daemon import unconfirmed
 from appliance.daemon.desk import Desk
 from appliance.daemon.status import problem
 from appliance.errors import ApplianceError
 from appliance.paths import Paths
-from appliance.sync import generations
+from appliance.sync import confirm, generations
 from appliance.sync import run as route
 from appliance.sync.apply import summary
 
@@ -34,10 +35,27 @@ async def left_alone(paths: Paths, desk: Desk) -> bool:
     return bool(words)
 
 
-def stays(desk: Desk) -> None:
-    """Say that a rolled-back generation is served."""
-    words = "a rolled-back generation is served; it stays until the next sync"
-    desk.sync_problem = problem("rolled-back", "warning", words, _LOOK)
+async def stays(paths: Paths, desk: Desk, number: int, *, stands_in: bool, dropped: bool) -> bool:
+    """Whether generation `number`, which a start serves, is not brought up to date: a person has decided so,
+    or has to; then `status` says why.
+
+    `stands_in`: from a copy in memory. `dropped`: this very start has not taken up a change that waited for
+    its confirmation.
+    """
+    given_up = await asyncio.to_thread(confirm.unconfirmed, paths)
+    if stands_in:
+        unconfirmed.stood_in(desk, paths, number, "a start could not make it the current one")
+    elif given_up is not None and given_up.id != number:
+        reason = given_up.rejected or confirm.NOT_CONFIRMED
+        unconfirmed.given_up(desk, given_up.id, reason, number, now_first=dropped)
+    elif given_up is not None and given_up.waits:
+        unconfirmed.nothing_else(desk, number)
+    elif generations.read_manifest(paths, number).pinned:
+        words = "a rolled-back generation is served; it stays until the next sync"
+        desk.sync_problem = problem("rolled-back", "warning", words, _LOOK)
+    else:
+        return False
+    return True
 
 
 def unapplied(paths: Paths) -> str:

@@ -26,7 +26,7 @@ from appliance.system.clock import monotonic, now
 from appliance.system.files import exclusive_lock
 
 SHORTEST: Final = 5
-_PATIENCE: Final = 10.0  # seconds: longer than that, nobody must keep a change on the wire
+_PATIENCE: Final = 3.0  # seconds: longer than that, nobody must keep a change on the wire
 LONGEST: Final = 24 * 3600
 NOT_CONFIRMED: Final = "not confirmed"  # how the reason begins of every change that nobody confirmed
 _START: Final = "systemctl start pxe-appliance"
@@ -156,7 +156,7 @@ def keep(paths: Paths, pending: Pending, activate: Activate) -> tuple[str, ...]:
         NotProven: it was asked for at last and does not work.
     """
     evidence: tuple[str, ...] = ()
-    with exclusive_lock(Path(paths.lock), purpose="confirm"):
+    with exclusive_lock(Path(paths.lock), patience=_PATIENCE, purpose="confirm"):
         if not pending.shown:
             desired = generations.load_generation(paths, pending.generation)
             same = make_plan(pending.generation, desired, desired)

@@ -1,14 +1,18 @@
-"""A disk that takes nothing any more keeps nobody from being served what was proven."""
+"""A disk that takes nothing any more, or hangs, keeps nobody from being served what was proven."""
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from appliance.system.files import exclusive_lock
+from tests.figures import Figures
 from tests.netns.appliance import Appliance
 from tests.netns.conftest import ClientMaker, Segment, run
 from tests.netns.test_confirm import NEW, OLD, address, begin, listed, move, problem, status, until_old
@@ -146,3 +150,83 @@ def test_where_the_one_before_is_damaged_meanwhile_a_sync_decides(
     appliance.run("sync", "--yes")
     assert address(client) == "172.0.1.72"
     assert status(appliance)["problems"] == []
+
+
+# ---- a disk that hangs ----
+
+
+@pytest.fixture
+def disk(appliance: Appliance, tmp_path: Path) -> Iterator[Path]:
+    """The state directory, a disk of its own that can be made to hang: whoever writes waits."""
+    image, place = tmp_path / "disk.img", appliance.root / "var/lib/pxe-appliance"
+    image.touch()
+    os.truncate(image, 64 << 20)
+    run("mkfs.ext4", "-q", str(image))
+    place.mkdir(parents=True, exist_ok=True)
+    run("mount", "-o", "loop", str(image), str(place))
+    yield place
+    subprocess.run(["fsfreeze", "-u", str(place)], capture_output=True, check=False)
+    if appliance.process is not None:
+        appliance.stop(signal.SIGKILL)
+    run("umount", "-l", str(place))
+
+
+@pytest.fixture
+def asking(appliance: Appliance, disk: Path, segment: Segment, client_on: ClientMaker) -> Client:
+    """As `client`, on the disk that can hang."""
+    appliance.serve()
+    move(appliance)
+    return client_on(segment.links[0])
+
+
+def settled(appliance: Appliance, disk: Path, client: Client) -> None:
+    """The disk answers again: the one before is what is current there, and a sync brings the change."""
+    run("fsfreeze", "-u", str(disk))
+    wait_until(lambda: (disk / "current").readlink() == Path("generations/1"), "the disk", 60)
+    wait_until(lambda: (2, False, True, False) in listed(appliance), "what became of the change", 60)
+    until_old(client, 60)  # dnsmasq is started anew on it
+
+    def synced() -> bool:
+        return appliance.run("sync", "--yes", rc=None, timeout=90).rc == 0
+
+    wait_until(synced, "a sync", 90)
+    assert address(client) == NEW
+    assert status(appliance)["problems"] == []
+
+
+def test_a_disk_that_hangs_at_the_deadline_keeps_no_change_on_the_wire(
+    appliance: Appliance, asking: Client, disk: Path, figures: Figures
+) -> None:
+    begin(appliance, "5s")
+    began = time.monotonic()
+    run("fsfreeze", "-f", str(disk))
+    until_old(asking, 60)
+    took = time.monotonic() - began - 5
+    figures.tell("confirm", "deadline to the old reservation, the disk hangs", f"{took:.1f} s", "< 10 s")
+    wait_until(lambda: "copy in memory" in problem(appliance), "what it says of it", 30)
+    assert f"the disk does not answer: {disk}" in problem(appliance)
+    assert status(appliance)["pending"] is None
+    assert "the disk does not answer" in appliance.run("sync", "--yes", rc=5).stderr
+    assert address(asking) == OLD
+    settled(appliance, disk, asking)
+
+
+def test_a_confirmation_that_a_disk_takes_too_late_is_none(
+    appliance: Appliance, asking: Client, disk: Path
+) -> None:
+    begin(appliance, "20s")
+    run("fsfreeze", "-f", str(disk))
+    assert "the disk does not answer" in appliance.run("confirm", rc=5).stderr
+    assert address(asking) == NEW
+    until_old(asking, 60)
+    settled(appliance, disk, asking)
+
+
+def test_a_disk_that_hangs_as_a_person_takes_it_back(
+    appliance: Appliance, asking: Client, disk: Path
+) -> None:
+    begin(appliance, "20s")
+    run("fsfreeze", "-f", str(disk))
+    assert "the disk does not answer" in appliance.run("rollback", "--yes", rc=5).stderr
+    until_old(asking, 60)
+    settled(appliance, disk, asking)

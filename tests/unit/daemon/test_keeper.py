@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,9 @@ import pytest
 
 from appliance.boot.events import EventKind
 from appliance.daemon import changes as changes_module
+from appliance.daemon import hanging
 from appliance.daemon import signals as s
+from appliance.daemon.activate import Activator
 from appliance.daemon.adopt import adopted_generation
 from appliance.daemon.keeper import Keeper
 from appliance.daemon.run import Daemon as Appliance
@@ -221,3 +224,33 @@ def test_what_was_taken_back_waits_no_more_although_it_cannot_be_read_for_the_en
     with pytest.raises(Refused, match="generation 3 was rolled back"):
         asyncio.run(room.host.confirm())
     assert not generations.read_manifest(room.site.paths, 3).proven
+
+
+def test_where_the_disk_hangs_before_it_waits_it_does_not_stay_on_the_wire(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting(room)
+    answers, wire = threading.Event(), []
+
+    async def stood_in(_: Activator, applied: AppliedPlan, adopt: s.Adopted, copied: int) -> ProvenPlan:
+        wire.append((adopt.served.id, copied))
+        room.host.children.stands_in = copied
+        return ProvenPlan(applied, ())
+
+    monkeypatch.setattr(hanging, "PATIENCE", 0.2)
+    monkeypatch.setattr(Activator, "activate", stood_in)
+    monkeypatch.setattr(generations, "mark_pending", lambda *_: answers.wait())
+
+    async def all_of_it() -> None:
+        try:
+            with pytest.raises(SurroundingsError, match="the disk does not answer"):
+                await room.host.sync(Request(confirm_within=60))
+            with pytest.raises(SurroundingsError, match="the disk does not answer"):
+                await room.host.sync(Request())
+        finally:
+            answers.set()
+
+    asyncio.run(all_of_it())
+    assert (room.activated, wire) == ([3], [(1, 1)])
+    assert room.problem.startswith("generation 1 is served from a copy in memory: generation 3 was not conf")
+    assert room.host.changes.awaited is None
