@@ -73,6 +73,7 @@ WORLDLY_FILES = {
     "dnsmasq/tftp.py",
     "dnsmasq/trial.py",
     "sync/apply.py",
+    "sync/asked.py",
     "sync/back.py",
     "sync/check.py",
     "sync/confirm.py",

@@ -14,6 +14,7 @@ from appliance.cli.common import INTERRUPTED, Output, print_json, print_lines, p
 from appliance.daemon.only_one import instead_of_daemon
 from appliance.errors import ExitCode, Refused, SurroundingsError
 from appliance.paths import Paths
+from appliance.sync import asked
 from appliance.sync import run as route
 from appliance.sync.apply import whoami
 from appliance.sync.generations import Manifest, current_id
@@ -141,7 +142,10 @@ def _without_daemon(paths: Paths, request: route.Request) -> route.Outcome | Non
     for _ in range(_STARTING_LOOKS):
         try:
             with instead_of_daemon(paths):
-                return route.sync(paths, request, None)
+                outcome = route.sync(paths, request, None)
+                if request.to is None or not outcome.plan.empty:
+                    asked.end(paths)
+                return outcome
         except LockHeld:
             if daemon_is_running(paths):
                 return None

@@ -23,7 +23,7 @@ from appliance.daemon.status import problem
 from appliance.dnsmasq.lifecycle import Phase
 from appliance.errors import ApplianceError, NotProven, OperatorError, Refused, SurroundingsError
 from appliance.paths import Paths
-from appliance.sync import confirm
+from appliance.sync import asked, confirm
 from appliance.sync import run as route
 from appliance.sync.apply import Activate, AppliedPlan, ProvenPlan
 from appliance.sync.back import Returned
@@ -76,13 +76,17 @@ class Changes:
         self.awaited: Awaited | None = None
         self._turned = asyncio.Event()  # another change waits, or none any more
         self.loop: asyncio.AbstractEventLoop | None = None
+        self._asked = 0  # requests under way whose change has to be confirmed
         self._disk = Disk(paths.state)
         self._memory = Disk(paths.state)  # for what only reads there
+        self._marks = Disk(paths.state)
 
     # ---- what can be told ----
 
     async def sync(self, request: route.Request) -> dict[str, object]:
         """Carry a change through; take back the one that waits, when that is what is asked for.
+
+        One that has to be confirmed is never brought without that: should we die, a start knows of it.
 
         Raises:
             Refused, OperatorError, SurroundingsError, NotProven: as `sync.run.sync`.
@@ -93,8 +97,15 @@ class Changes:
             raise SurroundingsError(
                 "cannot verify a change: there is no room for dnsmasq's log", hint=f"df -h {self._paths.run}"
             )
-        async with self.lock:
-            return await self._in_turn(request)
+        to_be_confirmed = bool(request.confirm_within) and request.to is None
+        self._asked += to_be_confirmed
+        try:
+            if to_be_confirmed:
+                await self._marked(asked.begin)
+            async with self.lock:
+                return await self._in_turn(request)
+        finally:
+            self._asked -= to_be_confirmed
 
     async def confirm(self, named: int | None = None) -> dict[str, object]:
         """Keep the change that waits; it is durable when this returns.
@@ -188,8 +199,12 @@ class Changes:
             raise
         finally:
             await self._arm()  # whatever failed, what waits has its time
-        if outcome.pending is None and not (request.to is not None and outcome.plan.empty):
+        way_back_only = request.to is not None and outcome.plan.empty
+        if outcome.pending is None and not way_back_only:
             self._desk.sync_problem = None
+        if not way_back_only and self._asked == bool(request.confirm_within and request.to is None):
+            with contextlib.suppress(Hangs):
+                await self._marked(asked.end)  # nobody else has asked meanwhile
         if outcome.number != self._state().served.id or not self._state().served.proven:
             await self.readopt()
         if outcome.plan.empty:
@@ -218,6 +233,9 @@ class Changes:
                 pending = Pending(error.applied.number, error.applied.previous or 0, "")
                 await self._stand_in(pending, confirm.NOT_CONFIRMED, error)
             raise
+
+    async def _marked(self, work: Callable[[Paths], None]) -> None:
+        await self._marks.carried(lambda _: work(self._paths), self.activate, 0)
 
     @property
     def _machines(self) -> int:

@@ -18,7 +18,7 @@ from appliance.daemon.desk import Desk
 from appliance.daemon.status import problem
 from appliance.errors import ApplianceError
 from appliance.paths import Paths
-from appliance.sync import confirm, generations
+from appliance.sync import asked, confirm, generations
 from appliance.sync import run as route
 from appliance.sync.apply import summary
 
@@ -43,6 +43,7 @@ async def stays(paths: Paths, desk: Desk, number: int, *, stands_in: bool, dropp
     its confirmation.
     """
     given_up = await asyncio.to_thread(confirm.unconfirmed, paths)
+    cut_short = await asyncio.to_thread(_cut_short, paths)
     if stands_in:
         unconfirmed.stood_in(desk, paths, number, "a start could not make it the current one")
     elif given_up is not None and given_up.id != number:
@@ -50,12 +51,19 @@ async def stays(paths: Paths, desk: Desk, number: int, *, stands_in: bool, dropp
         unconfirmed.given_up(desk, given_up.id, reason, number, now_first=dropped)
     elif given_up is not None and given_up.waits:
         unconfirmed.nothing_else(desk, number)
+    elif cut_short:
+        unconfirmed.cut_short(desk, cut_short, number)
     elif generations.read_manifest(paths, number).pinned:
         words = "a rolled-back generation is served; it stays until the next sync"
         desk.sync_problem = problem("rolled-back", "warning", words, _LOOK)
     else:
         return False
     return True
+
+
+def _cut_short(paths: Paths) -> str:
+    """What is asked for since somebody asked for it with a confirmation and got none; empty for nothing."""
+    return unapplied(paths) if asked.lasts(paths) else ""
 
 
 def unapplied(paths: Paths) -> str:

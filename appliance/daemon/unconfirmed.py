@@ -38,6 +38,14 @@ def nothing_else(desk: Desk, number: int) -> None:
     desk.sync_problem = problem("unconfirmed", "error", words, _DECIDE)
 
 
+def cut_short(desk: Desk, words: str, served: int) -> None:
+    """A change that was to be confirmed never came to a generation; `words`: what is asked for since."""
+    message = f"a change that was to be confirmed was cut short: {words}"
+    _log.warning("%s", message)
+    message += f"; generation {served} is served until the next sync"
+    desk.sync_problem = problem("unconfirmed", "warning", message, "pxe-appliance sync --confirm-within 120s")
+
+
 def given_up(desk: Desk, number: int, reason: str, served: int, *, now_first: bool) -> None:
     """A start has not taken up a change that nobody had confirmed: say so, and what to do.
 

@@ -23,7 +23,7 @@ from appliance.daemon.served_lately import ServedLately
 from appliance.errors import ApplianceError, NotProven
 from appliance.inventory.load import load_settings
 from appliance.paths import Paths
-from appliance.sync import confirm, generations
+from appliance.sync import asked, confirm, generations
 from appliance.sync import run as route
 from appliance.sync.apply import AppliedPlan, ProvenPlan
 from appliance.system.files import write_atomic
@@ -160,7 +160,20 @@ def tried(paths: Paths) -> None:
 
 
 def _tried(paths: Paths) -> int:
-    return _told(lambda: route.sync(paths, route.Request(confirm_within=600), Prover()))
+    def work() -> None:
+        asked.begin(paths)
+        route.sync(paths, route.Request(confirm_within=600), Prover())
+        asked.end(paths)
+
+    return _told(work)
+
+
+def _known_to_be_confirmed(paths: Paths, run: Run) -> Iterator[str]:
+    """As soon as there is anything of the change, a start knows that nobody wants it without a way back."""
+    folder = Path(paths.generations)
+    begun = {"2", ".staging-2"} & {entry.name for entry in folder.iterdir()}
+    if begun and not asked.lasts(paths) and confirm.unconfirmed(paths) is None:
+        yield f"{begun} is there, and nothing says that it has to be confirmed"
 
 
 def _confirmed(paths: Paths) -> int:
@@ -303,7 +316,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
             retold=frozenset({3, 4}),
         ),
         Operation("sync-confirm-within", edited, _tried, retold=frozenset({4}),
-                  failing=frozenset({5, 6}), refused=frozenset({4})),
+                  failing=frozenset({5, 6}), refused=frozenset({4}), extra=_known_to_be_confirmed,
+                  courtesy=rf"{COURTESY}|to-be-confirmed unlink$"),
         Operation("confirm", tried, _confirmed),
         Operation("not-confirmed", tried, _taken_back, courtesy=_MARKS_OF_2),
         Operation("lifecycle-first", first, _lifecycle, courtesy=".", extra=_kept),

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from appliance.system.files import exclusive_lock
 from tests.figures import Figures
 from tests.netns.appliance import Appliance
 from tests.netns.conftest import ClientMaker, Segment, run
@@ -173,6 +174,42 @@ def test_a_crash_before_the_confirmation_serves_what_was_proven(appliance: Appli
     appliance.serve()  # a change that was never tried is nobody's to confirm
     wait_until(lambda: status(appliance)["generation"]["id"] == 3, "the sync at start")
     assert client.acquire(discover(NODE3))[1].yiaddr == "172.0.1.73"
+
+
+def test_a_crash_before_there_is_anything_to_confirm_applies_nothing(
+    appliance: Appliance, client: Client
+) -> None:
+    with exclusive_lock(appliance.root / "run/pxe-appliance/lock"):
+        asking = subprocess.Popen(
+            appliance.argv("sync", "--yes", "--confirm-within", "1h"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(lambda: waits_for_a_lock(appliance.daemon_pid()), "the sync to begin", 30)
+        appliance.stop(signal.SIGKILL)
+    assert asking.wait(30) != 0
+    for _ in range(2):
+        appliance.serve()
+        assert address(client) == OLD
+        wait_until(lambda: "a change that was to be confirmed was cut short" in problem(appliance), "it")
+        assert "~machine node1; generation 1 is served until the next sync" in problem(appliance)
+        assert listed(appliance) == [(1, True, False, False)]
+        appliance.stop(signal.SIGKILL)
+    appliance.serve()
+    begin(appliance, "1h")
+    appliance.run("confirm")
+    assert (address(client), status(appliance)["problems"]) == (NEW, [])
+    appliance.edit('ip = "172.0.1.23"', 'ip = "172.0.1.73"')
+    appliance.stop(signal.SIGKILL)
+    appliance.serve()  # nobody has asked to confirm that one
+    wait_until(lambda: status(appliance)["generation"]["id"] == 3, "the sync at start")
+
+
+def waits_for_a_lock(pid: int) -> bool:
+    """Whether a process is held up by another one's lock (proc_locks(5))."""
+    rows = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return any(row[1] == "->" and row[5] == str(pid) for row in rows)
 
 
 def test_jumps_of_the_clock_move_no_deadline(

@@ -13,7 +13,7 @@ import pytest
 
 from appliance.boot.events import EventKind
 from appliance.daemon import changes as changes_module
-from appliance.daemon import hanging
+from appliance.daemon import hanging, unapplied
 from appliance.daemon import signals as s
 from appliance.daemon.activate import Activator
 from appliance.daemon.adopt import adopted_generation
@@ -21,10 +21,11 @@ from appliance.daemon.keeper import Keeper
 from appliance.daemon.run import Daemon as Appliance
 from appliance.dnsmasq.lifecycle import Child, Phase
 from appliance.errors import NotProven, Refused, SurroundingsError
-from appliance.sync import generations
+from appliance.sync import asked, generations
 from appliance.sync.apply import AppliedPlan, ProvenPlan
 from appliance.sync.run import Request, sync
 from appliance.system.network import InterfaceState
+from tests.netns.wire import wait_until
 from tests.unit.sync.rooms import MOVED, Daemon, Site
 
 
@@ -224,6 +225,47 @@ def test_what_was_taken_back_waits_no_more_although_it_cannot_be_read_for_the_en
     with pytest.raises(Refused, match="generation 3 was rolled back"):
         asyncio.run(room.host.confirm())
     assert not generations.read_manifest(room.site.paths, 3).proven
+
+
+def test_what_has_to_be_confirmed_is_marked_until_a_generation_says_so(room: Room) -> None:
+    waiting(room)
+    seen = []
+
+    async def all_of_it() -> None:
+        async with room.host.changes.lock:  # another change is under way
+            waits = asyncio.create_task(room.host.sync(Request(confirm_within=60)))
+            await asyncio.to_thread(wait_until, lambda: asked.lasts(room.site.paths), "the mark", 30)
+            seen.append(generations.current_id(room.site.paths))
+        await waits
+
+    asyncio.run(all_of_it())
+    assert (seen, room.current) == ([1], 3)
+    assert not asked.lasts(room.site.paths)
+
+
+def test_a_change_that_was_refused_is_not_brought_by_a_start_either(room: Room) -> None:
+    waiting(room)
+    room.host.state = replace(room.host.state, served=replace(room.host.state.served, proven=True))
+    before = unapplied.unapplied(room.site.paths)
+
+    def left(number: int = 1) -> bool:
+        host = room.host
+        return asyncio.run(
+            unapplied.stays(room.site.paths, host.desk, number, stands_in=False, dropped=False)
+        )
+
+    assert not left()
+    with pytest.raises(Refused, match="the plan is not the one"):
+        asyncio.run(room.host.sync(Request(confirm_within=60, expected="another")))
+    assert left()
+    words = f"a change that was to be confirmed was cut short: {before}; generation 1 is served until the"
+    assert room.problem.startswith(words)
+    room.site.write()
+    assert not left(), "the files do not ask for it any more"
+    room.site.write(MOVED)
+    assert asyncio.run(room.host.sync(Request()))["generation"] == 3
+    assert not left(3)
+    assert not asked.lasts(room.site.paths)
 
 
 def test_where_the_disk_hangs_before_it_waits_it_does_not_stay_on_the_wire(
