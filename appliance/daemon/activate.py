@@ -33,6 +33,7 @@ from appliance.tree import Activation
 
 SETTLE = 15.0  # seconds for a child to take up a change; more hosts take longer
 _PER_MACHINE = 0.001
+_STOPPING = 7.0  # seconds that a stop waits for what is under way: systemd kills after twenty
 
 
 @dataclass(slots=True)
@@ -70,6 +71,8 @@ class Activator:
     unsure: bool = False  # a way back ended before every child was told: what they serve may be another one
     half: int | None = None  # the generation that some of them may have read without its being adopted
     troubled: bool = False  # the last activation has not ended well, and nothing has shown since that all is
+    _over: bool = False
+    _under_way: asyncio.Task[object] | None = None
 
     async def activate(
         self, applied: AppliedPlan, adopt: s.Adopted, stands_in: int | None = None
@@ -78,14 +81,30 @@ class Activator:
 
         Raises:
             NotProven: a child rejected something, did not come back, or does not offer what it should.
+            CancelledError: the daemon stops.
         """
-        self.troubled = True
+        self.troubled, self._under_way = True, asyncio.current_task()
         try:
+            if self._over:
+                raise asyncio.CancelledError
             proven = await self._activate(applied, adopt, stands_in)
             self.troubled = False
             return proven
         except OSError as error:  # the interface went away in the middle of it
             raise NotProven(f"the exchange failed: {error}") from error
+        finally:
+            self._under_way = None
+
+    async def end_with(self, stopping: asyncio.Event) -> None:
+        """Give up, some seconds after `stopping` is set, what is under way and what may still come.
+
+        A child that hangs is waited for longer than a stop may take; who asked for the change is told.
+        """
+        await stopping.wait()
+        await asyncio.sleep(_STOPPING)
+        self._over = True
+        if self._under_way is not None:
+            self._under_way.cancel()
 
     async def _activate(self, applied: AppliedPlan, adopt: s.Adopted, stands_in: int | None) -> ProvenPlan:
         plan, before = applied.plan, self.state()

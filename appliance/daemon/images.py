@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from appliance.boot.events import Refusal
+from appliance.daemon.served import Served
+from appliance.daemon.tftp_root import TftpRoot
 from appliance.errors import SurroundingsError
 from appliance.image_ref import ImageRef
 from appliance.images.catalogue import OSES
@@ -39,9 +40,7 @@ from appliance.paths import Paths
 from appliance.settings import Settings
 from appliance.sync.documents import makes_ignition
 from appliance.sync.handover import boot_of, machine_url
-from appliance.sync.publish import sweep
 
-_log = logging.getLogger("pxe-appliance")
 _EVERY: Final = 5.0  # seconds between looks at what is on disk
 
 Release = tuple[Stream, str]
@@ -58,14 +57,14 @@ class Images:
         self._booting = booting
         self._hashing = threading.Lock()
         self._damaged: Mapping[Release, str] = {}
-        self._tftp = Path(paths.tftp)
-        self._stuck = ""
+        self.tftp = TftpRoot(paths)
         self.findings: tuple[Finding, ...] = ()
 
-    async def watch(self, settings: Callable[[], Settings], now: Callable[[], datetime]) -> None:
-        """Look after the store, for ever."""
+    async def watch(self, served: Callable[[], Served], now: Callable[[], datetime]) -> None:
+        """Look after the TFTP root and the store, for ever."""
         while True:
-            await asyncio.to_thread(self._look, settings(), now())
+            await asyncio.to_thread(self.tftp.look, served().digests)
+            await asyncio.to_thread(self._look, served().settings, now())
             await asyncio.sleep(_EVERY)
 
     def boot(self, settings: Settings, machine: Machine, profile: Profile) -> Boot | str | None:
@@ -152,20 +151,7 @@ class Images:
         with self._hashing:  # a rack that boots at once waits for one reading of the file
             return self._seals.check_open(fd, file, pin)
 
-    def _sweep(self) -> None:
-        """Keep the TFTP root to plain files: dnsmasq follows a link."""
-        stuck = ""
-        try:
-            for name in sweep(self._tftp):
-                _log.warning("%s was taken out of the TFTP root: only plain files are served", name)
-        except OSError as error:
-            stuck = str(error)
-        if stuck and stuck != self._stuck:
-            _log.warning("cannot keep the TFTP root to plain files: %s", stuck)
-        self._stuck = stuck
-
     def _look(self, settings: Settings, at: datetime) -> None:
-        self._sweep()
         with self._hashing:
             found = findings(self._store, self._seals, settings, at)
             damaged = {}

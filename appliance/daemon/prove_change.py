@@ -22,6 +22,7 @@ from appliance.daemon.prove import Prover
 from appliance.daemon.prove_taken import counted, taken
 from appliance.daemon.prove_walk import Walker
 from appliance.daemon.served import Served
+from appliance.daemon.status import problem
 from appliance.errors import NotProven
 from appliance.inventory.model import Machine
 from appliance.settings import NetworkMode, NetworkSettings
@@ -53,6 +54,16 @@ class ChangeProver:
     prover: Prover
     report: Callable[[s.Signal], None]
     state: Callable[[], State]
+    _unseen: tuple[str, str] | None = None  # what nobody has answered at all, with the id of its fault
+
+    @property
+    def problems(self) -> tuple[dict[str, str], ...]:
+        """What keeps from its proof what is served and was asked for, in the public shape of `status`."""
+        served = self.state().served
+        if self._unseen is None or served.proven:
+            return ()
+        words = f"generation {served.id} is not proven: {self._unseen[1]}"
+        return (problem(self._unseen[0], "warning", words, "pxe-appliance doctor"),)
 
     async def ask(self, plan: Plan, adopt: s.Adopted, before: Served) -> tuple[list[str], bool]:
         """Ask for changed machines and one unchanged; every one must be offered what it should.
@@ -62,6 +73,8 @@ class ChangeProver:
 
         Returns what was seen, and whether every network that has machines could be asked on.
 
+        They could not, either, where not one first stage or not one boot script was to be had.
+
         Raises:
             NotProven: with the reason; it is the change's fault.
             OSError: an interface went away in the middle of it.
@@ -70,6 +83,7 @@ class ChangeProver:
         doubted = not before.proven or before.id != plan.base or not plan.activations
         async with self.prover.walker(served, as_it_runs=True) as walker:
             await self._taken_over(adopt)
+            self._unseen = None
             asked: list[Machine] = []
             for network in served.settings.networks.values():
                 machines = _worth_asking(plan, network, served.inventory.machines)
@@ -89,7 +103,7 @@ class ChangeProver:
             if asked:
                 told += await self._boot_files(walker, plan, asked)
                 told += await self._scripts(walker, plan, asked)
-        return told, everywhere
+        return told, everywhere and self._unseen is None
 
     async def _taken_over(self, adopt: s.Adopted) -> None:
         """Wait until the endpoint answers for this generation."""
@@ -151,6 +165,8 @@ class ChangeProver:
                 raise NotProven(step.fault.message, hint=step.fault.remedy)
         if good:
             notes.insert(0, f"TFTP: {', '.join(good)} fetched, as published")
+        elif notes:
+            self._unseen = "prove-first-stage", notes[0].removeprefix("not proven: ")
         return notes
 
     async def _scripts(self, walker: Walker, plan: Plan, asked: list[Machine]) -> list[str]:
@@ -164,6 +180,7 @@ class ChangeProver:
         found = _Found()
         firmware = next((c for c in _classes(walker) if c.arch in served.first_stages), CLASSES[0])
         at_once = asyncio.Semaphore(4)
+        silent: list[str] = []
 
         async def one(machine: Machine) -> None:
             async with at_once:
@@ -174,6 +191,8 @@ class ChangeProver:
                 self._for_it(plan) if step.fault.id == "prove-http" else machine.name in mine
             ):
                 found.notes.append(f"not proven: {machine.name}: {step.fault.message}")
+                if step.fault.id == "prove-http":
+                    silent.append(step.fault.message)
             else:
                 found.failed[str(machine.name)] = step.fault
 
@@ -182,6 +201,8 @@ class ChangeProver:
             name, fault = next(iter(found.failed.items()))
             more = f" (and {len(found.failed) - 1} more)" if len(found.failed) > 1 else ""
             raise NotProven(f"{name}{more} does not get its boot script: {fault.message}", hint=fault.remedy)
+        if len(silent) == len(machines):
+            self._unseen = "prove-http", silent[0]
         good = len(machines) - len(found.notes)
         some = found.notes[:_NAMED]
         if len(found.notes) > _NAMED:

@@ -41,7 +41,8 @@ from appliance.daemon.remember import once_machines, remembered
 from appliance.daemon.stand_in import standing_in
 from appliance.daemon.state import step
 from appliance.daemon.taken_up import taken_up
-from appliance.daemon.takeover import TakeOver, go_on, own_program, taken_over
+from appliance.daemon.takeover import TakeOver, go_on, let_go, own_program, taken_over
+from appliance.daemon.tasks import first_failure
 from appliance.dnsmasq.lifecycle import Phase
 from appliance.errors import ApplianceError, ExitCode, NotProven, Refused, SurroundingsError
 from appliance.paths import Paths
@@ -52,7 +53,7 @@ from appliance.system.clock import monotonic, now
 from appliance.system.notify import notify
 
 _log = logging.getLogger("pxe-appliance")
-_STOP_SECONDS = 15.0
+_STOP_SECONDS = 9.0  # for a change that is under way, and again for the children
 _PAST = 20_000  # events that are read at start for who holds what
 _TURN = 100  # signals
 _START_SECONDS = 5.0
@@ -124,7 +125,7 @@ class Daemon:
         )
         change = ChangeProver(self.prover, self.queue.put_nowait, lambda: self.state)
         self.guard = Guard(self.queue.put_nowait, lambda: self.state)
-        activator = Activator(
+        self.activator = activator = Activator(
             self.children, self.queue.put_nowait, lambda: self.state, change.ask, self.guard.follow
         )
         self.changes = Changes(
@@ -136,7 +137,7 @@ class Daemon:
         self.lookout = Lookout(paths, self.queue.put_nowait, lambda: self.state, self.children.expect, rhythm)
         self.control = ControlDoor(paths, taken.control if taken else None)
         self.takeover = TakeOver(self, program)
-        watches = (self.takeover, self.lookout, self.guard, self.children.footing)
+        watches = (self.takeover, self.lookout, self.guard, self.children.footing, change)
         self.desk.watch_problems = lambda: tuple(found for watch in watches for found in watch.problems)
 
     # ---- the one decider ----
@@ -226,10 +227,11 @@ class Daemon:
                 ("web", self.web.serve()),
                 ("keeper", self.keeper.watch()),
                 ("confirmation", self.changes.watch()),
+                ("activation", self.activator.end_with(self.asked_to_stop)),
                 ("hand-off", self.handoff.follow()),
                 ("observer", self.observer.watch()),
                 ("guard", self.guard.keep()),
-                ("images", self.web.images.watch(lambda: self.state.served.settings, now)),
+                ("images", self.web.images.watch(lambda: self.state.served, now)),
             )
         ]
         if self.taken is None:
@@ -240,7 +242,7 @@ class Daemon:
             await self._settled()
             notify("READY=1", "STATUS=serving")
             tasks.append(asyncio.create_task(self.takeover.watch(), name="take-over"))
-            failed = asyncio.create_task(_first_failure([decider, *tasks]), name="failures")
+            failed = asyncio.create_task(first_failure([decider, *tasks]), name="failures")
             asked = asyncio.create_task(self.asked_to_stop.wait(), name="asked to stop")
             await asyncio.wait({failed, asked}, return_when=asyncio.FIRST_COMPLETED)
             if failed.done():
@@ -272,6 +274,8 @@ class Daemon:
             dropped = awaited is not None and not awaited.rejected
             stands_in, number = self.children.stands_in is not None, adopted.served.id or 0
             stays = await unapplied.stays(self.paths, self.desk, number, stands_in=stands_in, dropped=dropped)
+        elif self.taken is not None:
+            await asyncio.to_thread(let_go, self.taken)
         await self._open_control()
         if adopted is not None:
             notify("READY=1", "STATUS=serving")  # what follows may take its time
@@ -374,10 +378,3 @@ class Daemon:
     async def note_stray(self, mac: str, note: str | None) -> dict[str, object]:
         """Have a stray ignored, or counted again."""
         return await self.desk.note_stray(mac, note)
-
-
-async def _first_failure(tasks: list[asyncio.Task[None]]) -> None:
-    """Wait until a task that should live for ever ends; raise what ended it."""
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in done:
-        task.result()

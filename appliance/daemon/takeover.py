@@ -15,7 +15,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
@@ -30,6 +30,7 @@ from appliance.daemon.door import listens
 from appliance.daemon.guests import freeze, thaw, unanswered
 from appliance.daemon.handed_over import LIMIT, RUNNING, HandedChild, HandedOver, fitting, read, written
 from appliance.daemon.known import State
+from appliance.daemon.readiness import VARIABLE, check
 from appliance.daemon.recorder import Recorder
 from appliance.daemon.status import problem
 from appliance.daemon.web import WebSide
@@ -37,7 +38,6 @@ from appliance.dnsmasq.lifecycle import Phase
 from appliance.errors import ApplianceError, SurroundingsError
 from appliance.paths import Paths
 from appliance.system.clock import monotonic
-from appliance.system.command import run
 from appliance.system.inherited import (
     end_children,
     is_file,
@@ -49,9 +49,6 @@ from appliance.system.inherited import (
 from appliance.system.notify import notify
 from appliance.system.terminal import has_terminal
 
-VARIABLE: Final = "PXE_APPLIANCE_TAKEOVER"  # the document's file descriptor, or the word
-CHECK: Final = "check"  # by which a program only shows that it can start
-_CHECK_SECONDS: Final = 60.0
 _ANSWER_SECONDS: Final = 20.0  # that answers under way may take
 _LOOK: Final = 0.01
 _TURNS: Final = 10  # of the loop
@@ -116,19 +113,11 @@ class TakeOver:
                 continue
             self.asked.clear()
             try:
-                await asyncio.to_thread(self._check)
+                await asyncio.to_thread(check, self._argv, self._host.state.served.id)
                 await self._hand_over()
             except (ApplianceError, OSError) as error:
                 self._failure = error.message if isinstance(error, ApplianceError) else str(error)
                 _log.error("a new program could not take over, this one serves on: %s", self._failure)
-
-    def _check(self) -> None:
-        """See that the new program starts at all, with our arguments.
-
-        Raises:
-            SurroundingsError: it does not.
-        """
-        run(self._argv, timeout=_CHECK_SECONDS, env={**os.environ, VARIABLE: CHECK}, check=True)
 
     async def _hand_over(self) -> None:
         """Let go, and be replaced; whoever returns from here serves on."""
@@ -275,11 +264,6 @@ def own_program() -> list[str]:
 # ---- after: the program that comes ----
 
 
-def is_only_checked(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether we are asked to show that we can start, and no more."""
-    return environ.get(VARIABLE) == CHECK
-
-
 def taken_over() -> tuple[HandedOver | None, str]:
     """What the program before us in this process has handed over; None at a usual start.
 
@@ -376,3 +360,15 @@ def go_on(
     if generation != taken.generation:
         anew = [s.RestartChild(child.name) for child in lives]
     return s.TakenOver(tuple(lives), marked, declined), anew
+
+
+def let_go(taken: HandedOver) -> None:
+    """End the children from before: there is nothing by which they could be gone on with.
+
+    Left alone they would answer as they did then, beside those that are started, and nobody would mind them.
+    """
+    runners = [x.runner for x in taken.children if x.runner is not None]
+    end_children(x.pid for x in runners if is_own_child(x.pid, x.started))
+    for runner in runners:
+        if runner.log is not None:
+            os.close(runner.log.fd)

@@ -125,7 +125,8 @@ class WebSide:
     def problems(self) -> list[dict[str, str]]:
         """What is wrong with the addresses, the operator's Matchbox data, and the images."""
         hazard = default_group_hazard(self._snapshot)
-        data = [str(found) for found in self._snapshot.problems] + ([hazard] if hazard else [])
+        data = [str(each) for each in self._snapshot.problems] + ([hazard] if hazard else [])
+        found = (*self.images.tftp.findings, *self.images.findings)
         return [
             *(
                 problem("http", "error", f"cannot listen on {p.address}:{p.port}: {why}", "ss -ltnp")
@@ -135,7 +136,7 @@ class WebSide:
             *self._keyring.problems,
             *self._crowd.problems(),
             *self._turns.problems(),
-            *(problem(f.id, f.severity, f.message, f.fix) for f in self.images.findings),
+            *(problem(f.id, f.severity, f.message, f.fix) for f in found),
         ]
 
     def application(self) -> web.Application:

@@ -30,7 +30,7 @@ from appliance.sync.plan import Desired, MissingImage
 from appliance.system.acting import acting_for
 from appliance.system.files import make_directory, read_as_owner, write_atomic
 
-_LIMIT = 16 * 2**20  # the largest iPXE build known has about 2 MiB
+BINARY_LIMIT = 16 * 2**20  # the largest iPXE build known has about 2 MiB
 
 
 def found_binaries(manifest: Manifest) -> dict[str, str]:
@@ -38,7 +38,7 @@ def found_binaries(manifest: Manifest) -> dict[str, str]:
     found = {}
     for path in manifest.paths:
         with contextlib.suppress(OSError, ValueError):
-            found[path] = hashlib.sha256(read_as_owner(Path(path), _LIMIT)).hexdigest()
+            found[path] = hashlib.sha256(read_as_owner(Path(path), BINARY_LIMIT)).hexdigest()
     return found
 
 
@@ -56,7 +56,7 @@ def publish_binaries(paths: Paths, selection: Selection) -> list[str]:
         if _digest(target) == chosen.sha256:
             continue
         try:
-            content = read_as_owner(Path(chosen.path), _LIMIT)
+            content = read_as_owner(Path(chosen.path), BINARY_LIMIT)
         except (OSError, ValueError) as error:
             raise SurroundingsError(f"cannot read {chosen.path}: {error}") from error
         if hashlib.sha256(content).hexdigest() != chosen.sha256:
@@ -145,7 +145,7 @@ def with_store(manifest: Manifest, store: Store, seals: Seals) -> Manifest:
         if release.file(name) is None:
             continue
         path = str(folder / name)
-        digest = hashlib.sha256(read_as_owner(folder / name, _LIMIT)).hexdigest()
+        digest = hashlib.sha256(read_as_owner(folder / name, BINARY_LIMIT)).hexdigest()
         paths = (*binary.paths[:1], path, *binary.paths[1:])
         known = {**binary.digests, f"{stream.image}@{version}": digest}
         binaries[name] = replace(binary, paths=paths, digests=MappingProxyType(known))
@@ -156,6 +156,6 @@ def _digest(path: Path) -> str:
     try:
         if path.is_symlink():
             return ""
-        return hashlib.sha256(read_as_owner(path, _LIMIT)).hexdigest()
+        return hashlib.sha256(read_as_owner(path, BINARY_LIMIT)).hexdigest()
     except (OSError, ValueError):
         return ""

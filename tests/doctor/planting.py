@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from appliance.system.files import exclusive_lock
 from tests.doctor.bench import SETTINGS, SHOWN, Bench, node_ack
 from tests.fakes.control_socket import canned
 from tests.fakes.signing import Signer
@@ -217,6 +218,7 @@ def damaged(name: str) -> Callable[[Bench], None]:
     """A first stage with one byte turned, in the TFTP root."""
 
     def plant(bench: Bench) -> None:
+        _mended_by_nobody(bench)
         path = bench.state / "tftp" / name
         content = bytearray(path.read_bytes())
         content[1000] ^= 1
@@ -225,7 +227,13 @@ def damaged(name: str) -> Callable[[Bench], None]:
     return plant
 
 
+def _mended_by_nobody(bench: Bench) -> None:
+    """As while a sync goes on, when the daemon leaves the TFTP root to that."""
+    bench.undo.enter_context(exclusive_lock(bench.place("run/pxe-appliance/lock")))
+
+
 def missing_stage(bench: Bench) -> None:
+    _mended_by_nobody(bench)
     path = bench.state / "tftp/undionly.kpxe"
     bench.undo.callback(shutil.move, bench.spare / "kept", path)
     shutil.move(path, bench.spare / "kept")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,32 @@ def test_a_dnsmasq_that_hangs_as_it_takes_up_a_change(
     assert client.expect(discover(board)).yiaddr == "172.0.1.22"
     appliance.await_event("offer", machine="node2", mac=board)
     assert not appliance.events("stray")
+
+
+def test_the_daemon_is_stopped_while_a_change_waits_for_a_dnsmasq_that_hangs(
+    appliance: Appliance, client: Client, figures: Figures
+) -> None:
+    """What systemd has to kill leaves its packet filter behind, and who asked for the change unanswered."""
+    assert served(client)
+    pid = int(str(child(appliance)["pid"]))
+    appliance.edit('ip = "172.0.1.21"', 'ip = "172.0.1.71"')
+    sync = subprocess.Popen(appliance.argv("sync", "--yes"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    generations = appliance.root / "var/lib/pxe-appliance/generations"
+    wait_until(lambda: list(generations.glob("*2")), "the change to be checked", 20)
+    os.kill(pid, signal.SIGSTOP)
+    wait_until((generations / "2").exists, "dnsmasq to be told", 20)
+    daemon, began = appliance.process, time.monotonic()
+    assert daemon is not None
+    daemon.terminate()
+    assert daemon.wait(60) == 0
+    took = time.monotonic() - began
+    appliance.process = None
+    _, said = sync.communicate(timeout=30)
+    assert sync.returncode == 0 or (sync.returncode == 6 and b"the daemon was stopped" in said)
+    assert took < 20, "TimeoutStopSec"
+    figures.tell("faults", "stopped while a change waits for a dnsmasq that hangs", f"{took:.1f} s", "< 20 s")
+    appliance.serve()
+    wait_until(lambda: client.expect(discover(NODE1)).yiaddr == "172.0.1.71", "the change to be brought", 30)
 
 
 @contextmanager
@@ -253,6 +280,35 @@ def test_no_inode_is_left(few_inodes: Path, appliance: Appliance, client: Client
         path.unlink()
     appliance.run("sync", "--yes")
     assert client.expect(discover("52:54:00:aa:00:21")).yiaddr == "172.0.1.73"
+
+
+def test_what_is_published_is_damaged_while_it_serves(
+    appliance: Appliance, link: Link, client: Client, figures: Figures
+) -> None:
+    """Whoever loads a first stage runs it: nothing but what was published, and not nothing either."""
+    root, took = appliance.root / "var/lib/pxe-appliance/tftp", []
+    for name in ("undionly.kpxe", "autoexec.ipxe"):
+        good = (root / name).read_bytes()
+        read = (link.clients, link.client_address, link.address, name)
+        assert tftp_get(*read) == good
+        ruins: dict[str, Callable[[Path], object]] = {
+            "other bytes": lambda path: path.write_bytes(b"EVIL" * 1000),
+            "fewer": lambda path: os.truncate(path, 100),
+            "none": Path.unlink,
+        }
+        for what, ruin in ruins.items():
+            ruin(root / name)
+            mended = partial(_holds, root / name, good)
+            took.append(seconds_until(mended, f"{name} with {what} to be published anew", 30))
+            assert tftp_get(*read) == good
+    assert "undionly.kpxe in the TFTP root was missing" in appliance.log()
+    assert "boot-published" not in problems(appliance)
+    figures.tell("faults", "a damaged first stage: published anew", f"{max(took):.1f} s", "5 s")
+    assert "No changes" in appliance.run("sync", "--yes").stdout
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.exists() and path.read_bytes() == content
 
 
 # What is read at a start, and what is put in its place.

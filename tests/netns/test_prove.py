@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from appliance.system.files import exclusive_lock
 from tests.netns.appliance import INVENTORY, SETTINGS, Appliance
 from tests.netns.conftest import ClientMaker, Segment, run
 from tests.netns.machines import put_on
@@ -233,13 +234,15 @@ def test_a_damaged_first_stage_is_named_and_sync_mends_it(appliance: Appliance, 
     path = appliance.root / "var/lib/pxe-appliance/tftp/undionly.kpxe"
     content = bytearray(path.read_bytes())
     content[5000] ^= 1
-    path.write_bytes(content)
-    proof = prove(appliance, "node1", rc=5)
-    (failed,) = [r for r in proof["results"] if r["failure"]]
-    assert (failed["arch"], failed["failure"]["id"]) == (0, "prove-first-stage")
-    assert "undionly.kpxe is not what was published" in failed["failure"]["message"]
-    path.unlink()
-    assert "cannot be fetched" in str(prove(appliance, "node1", "--arch", "0", rc=5)["results"])
+    # Held, so that the daemon leaves it to a sync.
+    with exclusive_lock(appliance.root / "run/pxe-appliance/lock"):
+        path.write_bytes(content)
+        proof = prove(appliance, "node1", rc=5)
+        (failed,) = [r for r in proof["results"] if r["failure"]]
+        assert (failed["arch"], failed["failure"]["id"]) == (0, "prove-first-stage")
+        assert "undionly.kpxe is not what was published" in failed["failure"]["message"]
+        path.unlink()
+        assert "cannot be fetched" in str(prove(appliance, "node1", "--arch", "0", rc=5)["results"])
     assert not appliance.events("tftp-error")
     appliance.run("sync", "--yes")
     prove(appliance, "node1")
@@ -503,6 +506,24 @@ def test_an_external_endpoint_is_asked_as_ipxe_would(appliance: Appliance, segme
 
 
 # ---- sync ----
+
+
+def test_a_change_of_which_no_script_can_be_fetched_is_not_called_proven(
+    appliance: Appliance, segment: Segment, client: Client
+) -> None:
+    """A packet filter of this host may come between, which is not the fault of a change of the scripts."""
+    table = ["ip", "netns", "exec", segment.server, "nft"]
+    run(*table, "add table inet fw { chain in { type filter hook input priority 0; tcp dport 8080 drop; }; }")
+    appliance.edit('args = ["console=ttyS0"]', 'args = ["console=ttyS1"]')
+    said = appliance.run("sync", "--yes").stdout
+    assert "Generation 2 is current and active; it is proven as soon as a client can be asked." in said
+    status = appliance.status()
+    assert (status["generation"]["id"], status["generation"]["proven"]) == (2, False)
+    (told,) = [p for p in status["problems"] if p["id"] == "prove-http"]
+    assert "generation 2 is not proven: http://172.0.1.1:8080/boot.ipxe" in told["message"]
+    run(*table, "delete table inet fw")
+    wait_until(lambda: appliance.status()["generation"]["proven"], "it to be asked for again", 120)
+    assert "prove-http" not in {p["id"] for p in appliance.status()["problems"]}
 
 
 @pytest.mark.parametrize(

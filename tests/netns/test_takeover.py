@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -66,6 +66,22 @@ def children(appliance: Appliance) -> dict[str, int]:
             if words[0].endswith(b"dnsmasq"):
                 found[next(w.decode() for w in words if w.startswith(b"--conf-file=/"))] = int(pid)
     return found
+
+
+def bodies(appliance: Appliance) -> list[int]:
+    """Every dnsmasq of this root, whoever minds it."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = place.read_bytes()
+            if b"dnsmasq" in words.split(b"\0")[0] and f"{appliance.root}/".encode() in words:
+                found.append(int(place.parent.name))
+    return sorted(found)
+
+
+def lose_hosts(appliance: Appliance) -> None:
+    """The disk has lost what dnsmasq has long since read."""
+    (appliance.root / "var/lib/pxe-appliance/current/network/pxe/hosts").write_text("")
 
 
 def hang_up(appliance: Appliance) -> None:
@@ -390,6 +406,46 @@ def test_a_new_program_that_cannot_start_leaves_the_old_one_serving(
     replaced(appliance)
     assert problems() == []
     assert children(appliance) == pids
+
+
+def test_a_generation_that_is_damaged_on_disk_is_no_reason_to_leave_it(
+    appliance: Appliance, link: Link, client_on: ClientMaker
+) -> None:
+    pids = children(appliance)
+    lose_hosts(appliance)
+    appliance.edit("[machine.node2]", "[machine.node2")
+    hang_up(appliance)
+
+    def problems() -> list[Any]:
+        return [p for p in asked(appliance, "/v1/status")["problems"] if p["id"] == "upgrade-failed"]
+
+    (told_problem,) = wait_until(problems, "it to be told", 30)
+    assert "generation 1" in told_problem["message"]
+    assert "pxe-appliance sync" in told_problem["message"]
+    assert children(appliance) == pids
+    client_on(link).acquire(discover(NAMES["node1"][0]))
+    appliance.edit("[machine.node2", "[machine.node2]")
+    assert "active and verified" in appliance.run("sync", "--yes").stdout
+    replaced(appliance)
+    assert asked(appliance, "/v1/status")["generation"]["id"] == 2
+    assert bodies(appliance) == sorted(children(appliance).values())
+
+
+def test_who_took_over_and_finds_no_generation_ends_the_children_that_it_was_handed(
+    appliance: Appliance, link: Link, client_on: ClientMaker
+) -> None:
+    """The program before had looked: it was damaged between that and the take-over."""
+    pids = children(appliance)
+    hang_up(appliance)
+    wait_until(lambda: "a new program takes over" in appliance.log(), "the moment of it", 30)
+    lose_hosts(appliance)
+    wait_until(lambda: took_over(appliance) == 1, "a new program", 30)
+    assert not set(pids.values()) & set(bodies(appliance))
+    assert bodies(appliance) == sorted(children(appliance).values())
+    appliance.edit('ip = "172.0.1.23"', 'ip = "172.0.1.24"')
+    assert "active and verified" in appliance.run("sync", "--yes").stdout
+    offer, _ = client_on(link).acquire(discover(NAMES["node3"][0]))
+    assert offer.yiaddr == "172.0.1.24"
 
 
 def test_a_terminal_that_is_closed_ends_the_daemon(appliance: Appliance, link: Link) -> None:

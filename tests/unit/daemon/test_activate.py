@@ -86,11 +86,14 @@ class Scene:
             raise SurroundingsError("cannot run nft")
 
     def go(self, number: int, base: int, *, again: bool = False) -> ProvenPlan:
+        return asyncio.run(self.change(number, base, again=again))
+
+    async def change(self, number: int, base: int, *, again: bool = False) -> ProvenPlan:
         adopt = s.Adopted(replace(served(), id=number, proven=again))
         plan = make_plan(base, desired(base), desired(number))
         applied = AppliedPlan(plan, number, None, (), again=again)
         self.wire.told.clear()
-        return asyncio.run(self.activator.activate(applied, adopt))
+        return await self.activator.activate(applied, adopt)
 
 
 def desired(number: int) -> Desired:
@@ -163,3 +166,29 @@ def test_after_a_change_that_is_half_read_another_way_than_back_starts_every_chi
     with pytest.raises(NotProven, match="tftp"):  # it starts, and says another word than these
         scene.go(1, 1, again=True)
     assert {f"restart {name}" for name in BOTH} <= set(scene.wire.told)
+
+
+def test_what_is_under_way_ends_with_the_daemon_and_nothing_begins_any_more(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activate, "SETTLE", 600)
+    monkeypatch.setattr(activate, "_STOPPING", 0.05)
+    scene.wire.deaf = set(BOTH)
+
+    async def stopped() -> None:
+        stopping = asyncio.Event()
+        async with asyncio.timeout(60):
+            change = asyncio.create_task(scene.change(2, 1))
+            end = asyncio.create_task(scene.activator.end_with(stopping))
+            await asyncio.sleep(0)
+            assert scene.wire.told, "it waits for who does not hear"
+            stopping.set()
+            with pytest.raises(asyncio.CancelledError):
+                await change
+            await end
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.create_task(scene.change(2, 1))
+
+    asyncio.run(stopped())
+    assert scene.wire.told == []
+    assert scene.activator.troubled, "nobody knows what they have"
