@@ -87,6 +87,8 @@ def put_up(ruleset: str, family: str, name: str) -> tuple[Table, int | None]:
         if alone:
             return found, number
         earlier = found.content
+    if earlier is None:
+        raise SurroundingsError(f"table {family} {name} is not there after it was put up")
     raise SurroundingsError(f"table {family} {name} is changed by others as often as it is put up")
 
 
