@@ -14,7 +14,8 @@ from pathlib import Path
 from appliance.addresses import Mac
 from appliance.boot.events import Event
 from appliance.daemon import signals as s
-from appliance.daemon.follow import ROTATE_AT, LogFollower
+from appliance.daemon.crowd import BEHIND, CROWDED, FULL, Crowd
+from appliance.daemon.follow import CHUNK, LogFollower
 from appliance.daemon.footing import Footing, damage, start_on
 from appliance.daemon.handed_over import Log, Runner
 from appliance.daemon.overlap import Overlap
@@ -49,9 +50,12 @@ Watcher = Callable[[r.Record, int], None]  # with the process id of the child th
 class Children:
     """All children by name. Reports what it sees; is told what to do."""
 
-    def __init__(self, paths: Paths, report: Report) -> None:
+    def __init__(self, paths: Paths, report: Report, waiting: Callable[[], int] = lambda: 0) -> None:
+        """`waiting`: how many reports have not been taken yet."""
         self._paths = paths
         self._report = report
+        self._waiting = waiting
+        self.crowd = Crowd()
         self._lookup = Names(Served.nothing())
         self._running: dict[str, Running] = {}
         self._watchers: dict[str, list[Watcher]] = {}
@@ -203,12 +207,13 @@ class Children:
         """End one of two processes; what it wrote last belongs to the other's reading."""
         goes.process.terminate()
         await _ended(goes.process)
-        end = stays.follower.size
-        while stays.follower.position < end and self._running.get(name) is stays:
-            self._read(name, stays)
+        for _ in range(stays.follower.unread // CHUNK + 2):
+            if self._running.get(name) is not stays or not self._read(name, stays):
+                break
             await asyncio.sleep(0)
         self._tell(stays, goes.process.pid, goes.correlator.flush(now()))
         stays.overlap = None
+        stays.begin_log()  # it heeds no signal while it starts
 
     async def catch_up(self) -> None:
         """Read at once what the DHCP children have logged: it is written before an answer leaves.
@@ -218,7 +223,7 @@ class Children:
         for name in [name for name in self._running if name.startswith("dhcp:")]:
             for _ in range(_CATCH_UP):
                 child = self._running.get(name)  # another one may have taken over in between
-                if child is None or not self._read(name, child):
+                if child is None or self._waiting() > FULL or not self._read(name, child):
                     break
                 await asyncio.sleep(0)
 
@@ -272,6 +277,11 @@ class Children:
         """Read a child's log until it is gone and read to its end, or relieved."""
         quiet = 0
         while not child.relieved:
+            full = self.log_is_full
+            child.keep_log(name, full=full)
+            if self._waiting() > FULL:
+                await asyncio.sleep(POLL / 10)
+                continue
             ended = child.process.poll() is not None
             lines = self._read(name, child)
             quiet = 0 if lines else quiet + 1
@@ -279,9 +289,7 @@ class Children:
                 self._tell(child, child.process.pid, child.correlator.flush(now()))
             if ended and not lines:
                 break
-            if child.overlap is None and child.follower.size > ROTATE_AT and child.follower.rotate():
-                child.process.send_signal(signal.SIGUSR2)
-            if not child.ready and self.log_is_full and monotonic() - child.started > _ALIVE_SECONDS:
+            if not child.ready and full and monotonic() - child.started > _ALIVE_SECONDS:
                 child.ready = True  # it cannot say so: it lives, and its probes count its work
                 self._report(s.ChildReady(name))
             await asyncio.sleep(0 if lines else POLL)
@@ -296,6 +304,7 @@ class Children:
     def _read(self, name: str, child: Running) -> int:
         """Take in what is new in a child's log; how many lines it was."""
         lines = child.follower.read()
+        child.behind = child.follower.unread > BEHIND
         answered = [self._line(name, child, line) for line in lines]
         if any(answered):
             self._report(s.ChildAlive(name))
@@ -342,7 +351,8 @@ class Children:
         xid = getattr(record, "xid", None)
         if xid is not None:
             return xid in self._own_xids
-        return _is_probe(record) or self._from_here(record)
+        probe = isinstance(record, r.TftpError) and record.path.endswith(TFTP_PROBE)
+        return probe or self._from_here(record)
 
     def _from_here(self, record: r.Record) -> bool:
         """Whether this host asked for a file: a proof, or somebody who looks, and no machine's boot."""
@@ -353,7 +363,9 @@ class Children:
 
     def _tell(self, child: Running, writer: int, events: list[Event]) -> None:
         for event in child.overlap.merged(writer, events) if child.overlap is not None else events:
-            self._report(s.Happened(event))
+            crowded = child.behind or self._waiting() > CROWDED
+            if not crowded or self.crowd.lets(event, monotonic()):
+                self._report(s.Happened(event))
 
 
 async def _until(ready: asyncio.Event, both_live: Callable[[], bool]) -> None:
@@ -376,10 +388,6 @@ async def _ended(process: Process) -> None:
 
 def _errors(log: Path) -> Path:
     return log.with_suffix(".err")
-
-
-def _is_probe(record: r.Record) -> bool:
-    return isinstance(record, r.TftpError) and record.path.endswith(TFTP_PROBE)
 
 
 def _last_words(child: Running) -> str:

@@ -103,6 +103,9 @@ class Desk:
                 f"{self._children.skipped} bytes of dnsmasq's log were too many to read: events are missing"
             )
             problems.append(problem("log", "warning", words, "pxe-appliance events"))
+        if self._children.crowd.left_out:
+            words = f"{self._children.crowd.left_out} events of a flood said nothing new and were left out"
+            problems.append(problem("log", "warning", words, "pxe-appliance strays"))
         problems += [*self.web.problems, *self.handoff_problems, *self.watch_problems()]
         problems += self.observer.hooks.problems
         pids, outside = self._children.pids, self.web.outside
@@ -196,7 +199,8 @@ class Desk:
 
     def loads(self) -> Loads:
         """What waits, and what was lost."""
-        return Loads(self._queue.qsize(), self._recorder.dropped, self._children.skipped)
+        children = self._children
+        return Loads(self._queue.qsize(), self._recorder.dropped, children.skipped, children.crowd.left_out)
 
     def outside(self) -> Outside:
         """What the decider cannot know of our own doors."""

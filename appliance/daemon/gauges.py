@@ -33,8 +33,8 @@ class Moment:
     """Everything that a page of metrics shows besides what was counted.
 
     `problems` are those of `status`, `outside` is what a diagnosis needs; `images` counts releases by state,
-    `waiting` deliveries by webhook; `events_dropped`, `log_skipped` and `lines_dropped` are totals since the
-    daemon (or its children) started; times are aware.
+    `waiting` deliveries by webhook; `events_dropped`, `log_skipped`, `events_left_out`, `lines_dropped` are
+    totals since the daemon (or its children) started; times are aware.
     """
 
     state: State
@@ -48,6 +48,7 @@ class Moment:
     queue: int = 0
     events_dropped: int = 0
     log_skipped: int = 0
+    events_left_out: int = 0
     lines_dropped: int = 0
     synced_at: datetime | None = None
 
@@ -150,6 +151,8 @@ def _own(moment: Moment) -> Iterator[Metric]:
     yield _counter("history_events_dropped", words, moment.events_dropped)
     words = "Bytes of dnsmasq's log that were too many to read, since its child was started."
     yield _counter("dnsmasq_log_skipped_bytes", words, moment.log_skipped)
+    words = "Events of a flood that said nothing new, and were not told."
+    yield _counter("events_left_out", words, moment.events_left_out)
     words = "Lines of the daemon's own log that found no room."
     yield _counter("log_lines_dropped", words, moment.lines_dropped)
     figures = moment.figures

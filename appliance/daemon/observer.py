@@ -62,6 +62,7 @@ class Loads:
     queue: int
     events_dropped: int
     log_skipped: int
+    events_left_out: int
 
 
 class Watched(Protocol):
@@ -229,6 +230,7 @@ class Observer:
             queue=loads.queue,
             events_dropped=loads.events_dropped,
             log_skipped=loads.log_skipped,
+            events_left_out=loads.events_left_out,
             lines_dropped=self.logs.dropped if self.logs else 0,
             synced_at=self._synced_at,
         )

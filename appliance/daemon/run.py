@@ -106,7 +106,7 @@ class Daemon:
         self.taken = taken
         self.state = State()
         self.queue: asyncio.Queue[s.Signal] = asyncio.Queue()
-        self.children = Children(paths, self.queue.put_nowait)
+        self.children = Children(paths, self.queue.put_nowait, self.queue.qsize)
         self.history = History(Path(paths.history))
         self.recorder = Recorder(self.history)
         self.desk = Desk(paths, lambda: self.state, self.queue, self.recorder, self.children)

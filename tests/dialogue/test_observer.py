@@ -72,7 +72,7 @@ class Wire:
         return Outside()
 
     def loads(self) -> Loads:
-        return Loads(1, 2, 3)
+        return Loads(1, 2, 3, 4)
 
 
 @pytest.fixture(autouse=True)

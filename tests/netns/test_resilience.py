@@ -379,12 +379,20 @@ def test_a_start_with_a_full_log_serves(
 
 def test_a_full_log_kills_nobody_and_is_told(small_disks: Path, appliance: Appliance, client: Client) -> None:
     before = same_children(appliance)
-    fill(small_disks / "run/pxe-appliance")
+    filler = fill(small_disks / "run/pxe-appliance")
     deadline = time.monotonic() + 8  # twice as long as a hang may last
     while time.monotonic() < deadline:
         assert client.ask(discover(NODE1), seconds=1)
-    assert same_children(appliance) == before
     assert "log" in {p["id"] for p in appliance.status()["problems"]}
+    filler.unlink()  # dnsmasq has given its log up, until it is told
+
+    def seen() -> bool:
+        client.ask(discover(NODE2), seconds=0.2)
+        return any(e["machine"] == "node2" for e in appliance.events("offer"))
+
+    wait_until(seen, "what a machine asks to be seen", 20)
+    assert same_children(appliance) == before
+    assert "log" not in {p["id"] for p in appliance.status()["problems"]}
 
 
 def test_a_proc_that_shows_processes_only_is_enough(

@@ -223,6 +223,7 @@ def told(appliance: Appliance, machine: str) -> list[dict[str, Any]]:
         return [json.loads(body) for (body,) in rows]
 
 
+@pytest.mark.timeout(3600)  # a night's size
 def test_take_overs_under_a_busy_rack_cost_nobody_anything(
     appliance: Appliance,
     link: Link,

@@ -79,6 +79,7 @@ def served_again(asker: Asker) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.timeout(3600)  # a night's size
 @pytest.mark.parametrize("forged", ["decline", "release"])
 def test_a_forged_word_takes_a_machine_out_for_three_seconds_at_most(
     appliance: Appliance,

@@ -67,6 +67,7 @@ def shouting(link: Link, frames: list[bytes], rounds: int) -> Iterator[list[int]
         thread.join()
 
 
+@pytest.mark.timeout(3600)  # a night's size
 def test_ten_thousand_strangers_get_nothing_and_250_machines_their_addresses(
     rack: Appliance, rack_link: Link, figures: Figures, sized: Callable[[int, int], int]
 ) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -10,6 +13,7 @@ from typing import Final
 from appliance.dnsmasq.log import parse
 from appliance.dnsmasq.records import Unrecognised
 from tests.netns.appliance import Appliance
+from tests.netns.conftest import run
 from tests.netns.wire import wait_until
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -39,8 +43,20 @@ class Watched:
         return self._resident() - self._memory
 
     def logs(self) -> int:
-        """Bytes of all logs below its run directory."""
-        return sum(f.stat().st_size for f in (self._appliance.root / "run").rglob("*.log*") if f.is_file())
+        """Bytes of a child's log and the one before it; of the child that has most."""
+        sizes: Counter[str] = Counter()
+        for log in (self._appliance.root / "run").rglob("*.log*"):
+            with contextlib.suppress(FileNotFoundError):  # it was put aside in between
+                sizes[log.name.removesuffix(".1")] += log.stat().st_size
+        return max(sizes.values())
+
+    def waiting(self) -> int:
+        """Signals that wait to be decided about."""
+        control = self._appliance.root / "run/pxe-appliance/control.sock"
+        page = run("curl", "-s", "-m", "20", "--unix-socket", str(control), "http://localhost/metrics")
+        found = re.search(r"^pxe_appliance_decider_queue_length ([0-9.]+)$", page, re.MULTILINE)
+        assert found, page
+        return int(float(found[1]))
 
     def unrecognised(self) -> list[str]:
         """Lines in its children's logs, as far as they are kept, that our grammar does not know."""

@@ -65,6 +65,7 @@ def moment(machines: tuple[Machine, ...] = (), *, now: datetime | None = None) -
         queue=4,
         events_dropped=5,
         log_skipped=6,
+        events_left_out=8,
         lines_dropped=7,
         synced_at=AT,
     )
