@@ -37,6 +37,8 @@ COURTESY: Final = (
     r"lock (ftruncate|pwrite64)$|ignition-verdicts\.json|^tmp/.* (unlinkat|rmdir)$"
     r"|\.edit\.tmp unlink$|\.tmp (flock|unlink)$"
     r"|^tmp/\w{8} unlink$"  # tempfile tries a directory, and takes another one where that fails
+    r"|root/var/lib/pxe-appliance flock$"  # the second lock of a root; where it knows none, the first has to do
+    r"|to-be-confirmed unlink$"  # a start is then more careful than it has to be
 )
 # That a generation was taken back is noted where it can be; no start serves it without that either.
 _MARKS_OF_2: Final = rf"{COURTESY}|generations/2/(proven|\.?rejected)"
