@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 from typing import Final
 
 from appliance.addresses import Mac
@@ -66,7 +66,7 @@ def parse(line: str) -> r.Record:
                 return r.Unrecognised(line)
             case _:
                 return _first(_OWN_RULES, text) or r.Unrecognised(line)
-    except AddressValueError:  # 999.1.1.1 has the shape of an address and is none
+    except (AddressValueError, NetmaskValueError):  # 999.1.1.1 has the shape of an address and is none
         return r.Unrecognised(line)
 
 
@@ -119,7 +119,7 @@ _EXCHANGE_RULES: Final[tuple[tuple[re.Pattern[str], Callable[[int, re.Match[str]
     for pattern, build in (
         (
             rf"available DHCP subnet: ({_IP})/({_IP})",
-            lambda x, m: r.Subnet(x, IPv4Address(m[1]), IPv4Address(m[2])),
+            lambda x, m: r.Subnet(x, IPv4Address(m[1]), IPv4Network((0, m[2])).netmask),
         ),
         (r"vendor class: (.*)", lambda x, m: r.VendorClass(x, m[1])),
         (r"user class: (.*)", lambda x, m: r.UserClass(x, m[1])),

@@ -91,6 +91,7 @@ def test_lines(line: str, record: r.Record) -> None:
         "DHCPACK(pxe0) 172.0.1.11 52:54:00:00:00:01 node1",
         "dnsmasq-dhcp[7]: 999.1.1.1",
         "dnsmasq-dhcp[7]: 1 DHCPACK(pxe0) 999.0.1.11 52:54:00:00:00:01 x",
+        "dnsmasq-dhcp[7]: 1 available DHCP subnet: 172.0.1.0/25.255.255.0",
         "dnsmasq-dhcp[7]: 1 something new: x",
         "dnsmasq-tftp[7]: read /var/lib/x/hosts",
         "other[7]: read /var/lib/x/hosts",
