@@ -12,7 +12,7 @@ from appliance.daemon.kept_documents import KeptDocuments
 from appliance.daemon.served import Served
 from appliance.daemon.signals import Adopted
 from appliance.daemon.stand_in import clear, for_children, restore, stand_in
-from appliance.errors import SurroundingsError
+from appliance.errors import ApplianceError, SurroundingsError
 from appliance.paths import Paths
 from appliance.sync import confirm, generations
 from appliance.sync.generations import Manifest
@@ -56,7 +56,7 @@ def generation_to_serve(paths: Paths, going_on: int | None = None) -> tuple[Adop
 
 def _to_serve(paths: Paths, going_on: int | None) -> tuple[Adopted | None, Manifest | None]:
     left = None
-    with contextlib.suppress(SurroundingsError):
+    with contextlib.suppress(ApplianceError):
         current = generations.current_id(paths)
         if current is not None:
             adopted, left = adopted_generation(paths), generations.read_manifest(paths, current)
@@ -72,7 +72,7 @@ def _to_serve(paths: Paths, going_on: int | None) -> tuple[Adopted | None, Manif
             return adopted_generation(paths, proven[0]), left
         confirm.give_up(paths)
         return adopted_generation(paths), left
-    with contextlib.suppress(SurroundingsError):
+    with contextlib.suppress(ApplianceError):
         return adopted_generation(paths), None
     return None, None
 

@@ -287,7 +287,7 @@ class Changes:
                 await self._activator.activate(applied, adopted, number)
             except NotProven as unproven:
                 trouble = f"; that one does not prove itself either: {unproven.message}"
-        except (SurroundingsError, OSError):
+        except (ApplianceError, OSError):
             return False
         self._await(None)
         reason += trouble

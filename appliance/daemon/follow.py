@@ -151,11 +151,11 @@ class LogFollower:
             at = begin
             while done := os.sendfile(copy, self._fd, at, ROTATE_AT):
                 at += done
-        except OSError:  # there is no room for it
+            os.truncate(self._itself, 0)
+        except OSError:  # there is no room for it, or it is somebody else's
             os.close(copy)
             self._empty()
             return
-        os.truncate(self._itself, 0)
         os.close(self._fd)
         self._fd, self._inode, self._aside = copy, os.fstat(copy).st_ino, True
         os.lseek(copy, max(0, here - begin), os.SEEK_SET)

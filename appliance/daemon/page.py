@@ -148,7 +148,7 @@ def only_for_us(settings: Callable[[], Settings]) -> Middleware:
         resource = request.match_info.route.resource
         nowhere = resource is not None and resource.canonical == "/{path}"  # as aiohttp writes `ANY_PATH`
         machines = nowhere or not guarded(request.path)  # what we do not have, Matchbox's side refuses
-        here = from_here(request)
+        here = from_here(request) or request.remote in {str(n.address) for n in settings().networks.values()}
         if machines and not here:
             return await handler(request)
         if refused := refusal(request.path, request.headers, settings(), here=here):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from appliance.daemon.adopt import adopted_generation
-from appliance.errors import SurroundingsError
+from appliance.errors import ApplianceError, SurroundingsError
 from appliance.paths import Paths
 from appliance.system.command import run
 
@@ -45,6 +45,6 @@ def show(paths: Paths, environ: Mapping[str, str] = os.environ) -> None:
         return  # an earlier version asks, or one that serves nothing yet
     try:
         adopted_generation(paths, int(served))
-    except SurroundingsError as error:
+    except ApplianceError as error:
         words = f"cannot go on with generation {served}: {error.message}; pxe-appliance sync writes it anew"
         raise SurroundingsError(words) from error

@@ -11,10 +11,12 @@ import threading
 from appliance.boot.events import Event
 from appliance.daemon import signals as s
 from appliance.daemon.history import LADDER, LIFE, SEEN, STRAY, TOKENS, History
+from appliance.errors import SurroundingsError
 
 _EVERY = 0.5  # seconds between writes
 _WAITING = 50_000  # events kept for a disk that is not ready; more are dropped and counted
 _LISTENER = 10_000
+_PATIENCE = 2.0  # seconds for who asks: a disk that hangs must not keep all threads there are
 _STRAYS = 10_000  # changes of the ledger that are tried again
 _log = logging.getLogger("pxe-appliance")
 
@@ -92,12 +94,18 @@ class Recorder:
     def past(self, limit: int, machine: str | None) -> list[str]:
         """The newest events as JSON texts, those that are not written yet included."""
         self.flush()
-        with self._busy:
+        if not self._busy.acquire(timeout=_PATIENCE):
+            raise SurroundingsError("cannot read the history: the disk does not answer")
+        try:
             return self._history.events(limit=limit, machine=machine)
+        finally:
+            self._busy.release()
 
     def flush(self) -> bool:
         """Write what has been collected, from any thread; whether all of it is on disk."""
-        with self._busy:
+        if not self._busy.acquire(timeout=_PATIENCE):
+            return False
+        try:
             events, self._events = self._events, []
             kept, self._kept = self._kept, {}
             if not events and not kept:
@@ -118,6 +126,8 @@ class Recorder:
                 return False
             self.failure = ""
             return self._history.durable
+        finally:
+            self._busy.release()
 
     async def write_behind(self) -> None:
         """Write every half second, for ever."""

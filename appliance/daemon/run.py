@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from appliance.addresses import Mac
@@ -57,6 +58,7 @@ _STOP_SECONDS = 9.0  # for a change that is under way, and again for the childre
 _PAST = 20_000  # events that are read at start for who holds what
 _TURN = 100  # signals
 _START_SECONDS = 5.0
+_THREADS = 32  # four more than cores would all wait for a disk that hangs, and nobody could go back
 _RHYTHM = Rhythm()
 
 
@@ -211,6 +213,7 @@ class Daemon:
     async def serve(self) -> int:
         """From start to stop."""
         self.changes.loop = asyncio.get_running_loop()
+        self.changes.loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="asyncio"))
         self.heed_signals()
         self.take_up()
         if self.taken is not None:

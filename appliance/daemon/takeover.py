@@ -126,6 +126,9 @@ class TakeOver:
             if host.changes.awaited is not None:
                 self.asked.set()
                 return
+            if (copied := host.children.stands_in) is not None:  # a start clears the copy that they read
+                words = f"generation {copied} is served from a copy in memory until the disk has it"
+                raise SurroundingsError(words)
             host.changes.leaving = True
         try:
             words = "STATUS=a new program takes over"

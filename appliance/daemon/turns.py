@@ -57,6 +57,14 @@ class Turns:
         self._giving: asyncio.Task[None] | None = None
         self._refused = Counter[tuple[str, str]]()  # by NIC and address
         self._refused_at = float("-inf")
+        self.leaving = False
+
+    def leave(self, leaving: bool) -> None:
+        """Whether another program takes over: nobody is let wait for a turn, for each is owed an answer."""
+        self.leaving = leaving
+        for turn in (turn for line in self._lines.values() for turn in line if leaving):
+            if not turn.begins.done():
+                turn.begins.set_result(False)
 
     async def come(self, peer: Peer, transport: asyncio.BaseTransport, *, whole: bool) -> Turn | None:
         """Wait for a turn; None where none came, or who asked is gone.
@@ -64,6 +72,8 @@ class Turns:
         Whoever has one says when it is `over`. A `whole` turn is what nothing but this host can draw out: the
         next one waits for its end. The others may wait for their client, and nobody waits for them.
         """
+        if self.leaving:
+            return None
         line = self._lines.setdefault(peer.holder, deque())
         if len(line) >= LONGEST_LINE:
             self._refuse(peer)
@@ -141,7 +151,10 @@ def in_turn(turns: Turns, peer_of: Callable[[asyncio.BaseTransport], Peer]) -> M
             turn = await turns.come(peer, transport, whole=listing)
         if turn is None:
             words = {"error": "too much is asked at once, and machines go first"}
-            return web.json_response(words, status=503, headers={"Retry-After": "5"})
+            refused = web.json_response(words, status=503, headers={"Retry-After": "5"})
+            if turns.leaving:
+                refused.force_close()
+            return refused
         token = _TURN.set(turn)
         try:
             return await handler(request)

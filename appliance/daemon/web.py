@@ -103,7 +103,6 @@ class WebSide:
         self._found: dict[_Place, socket.socket] = {}  # listening already, by the program before us
         self._guests: tuple[Guest, ...] = ()  # that program's, still to be admitted
         self._reception: Reception | None = None
-        self._paused = False
         self._runner: web.AppRunner | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._refused: dict[_Place, str] = {}
@@ -169,7 +168,7 @@ class WebSide:
             while True:
                 self.refresh()
                 await self._take_key()
-                if not self._paused:
+                if not self._turns.leaving:
                     await self._listen(runner)
                 if self._following is not None and self._following.done():
                     self._following.result()  # it follows for ever, or has failed
@@ -195,13 +194,13 @@ class WebSide:
 
     def pause(self) -> None:
         """Take no new connection; who comes waits in the kernel's queue."""
-        self._paused = True
+        self._turns.leave(True)
         for door in self._doors.values():
             door.pause()
 
     async def resume(self) -> None:
         """Take connections again."""
-        self._paused = False
+        self._turns.leave(False)
         for place, door in list(self._doors.items()):
             try:
                 await door.open()
@@ -297,7 +296,7 @@ class WebSide:
                 continue
             self._refused.pop(place, None)
             self._doors[place] = door
-            if self._paused:
+            if self._turns.leaving:
                 door.pause()
         self._refused = {p: why for p, why in self._refused.items() if p in wanted}
         if wanted:

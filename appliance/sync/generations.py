@@ -295,7 +295,7 @@ def newest_proven(paths: Paths) -> tuple[int, Desired] | None:
     """The newest generation that is proven and intact, None when there is none."""
     for manifest in reversed(list_generations(paths)):
         if manifest.proven:
-            with contextlib.suppress(SurroundingsError):
+            with contextlib.suppress(ApplianceError):  # damaged, or not ours to read
                 return manifest.id, load_generation(paths, manifest.id)
     return None
 

@@ -69,7 +69,8 @@ def examine(paths: Paths) -> tuple[list[Problem], list[Problem], Counts]:
     """
     loaded = load_all(paths)
     wrong, unmade, notes = _ignition(paths, loaded)
-    problems = [*loaded.problems, *wrong, *closed_to_the_daemon(paths, operators_files(paths))]
+    closed = closed_to_the_daemon(paths, operators_files(paths, loaded.ignition))
+    problems = [*loaded.problems, *wrong, *closed]
     warnings = unmade
     extra = extra_files(Path(paths.dnsmasq_extra))
     testable = shutil.which(DNSMASQ, path=environment()["PATH"]) is not None

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shlex
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from appliance.errors import Problem
-from appliance.inventory.load import shown_path
+from appliance.inventory.load import is_read, shown_path
 from appliance.paths import Paths
 
 _ACL: Final = "system.posix_acl_access"
@@ -28,14 +29,15 @@ def closed_to_the_daemon(paths: Paths, files: Iterable[Path]) -> list[Problem]:
         service = Path(paths.state).stat()
     except OSError:
         return []
-    if service.st_uid == 0:
-        return []
     top = Path(paths.etc)
+    if service.st_uid == 0 or not _is_there(top):
+        return []
+    groups = _groups_of(service.st_uid, service.st_gid)
     wanted = [path for path in files if _is_there(path)]
     ways = {parent for path in wanted for parent in path.parents if parent.is_relative_to(top)}
     found = []
     for path in sorted({top, *ways, *wanted}):
-        if not _open_to(path, service.st_uid, service.st_gid):
+        if not _open_to(path, service.st_uid, groups):
             words = f"cannot be read by the daemon, which runs as uid {service.st_uid} and applies it"
             quoted = shlex.quote(str(path))
             hint = f"chgrp {service.st_gid} {quoted} && chmod g+rX {quoted}"
@@ -43,15 +45,20 @@ def closed_to_the_daemon(paths: Paths, files: Iterable[Path]) -> list[Problem]:
     return found
 
 
-def operators_files(paths: Paths) -> Iterator[Path]:
-    """What a sync reads, of its fixed places: settings, inventory.d/, ignition.d/, dnsmasq.d/."""
-    yield Path(paths.settings)
-    for directory in (paths.inventory, paths.ignition, paths.dnsmasq_extra):
-        yield Path(directory)
+def operators_files(paths: Paths, ignition: Iterable[str] = ()) -> Iterator[Path]:
+    """What a sync reads: settings, the files of inventory.d/ and dnsmasq.d/ that count, those of ignition.d/
+    that profiles name. What an editor has left there is nobody's to read."""
+    yield from (Path(p) for p in (paths.settings, paths.inventory, paths.ignition, paths.dnsmasq_extra))
+    yield from (Path(paths.ignition / name) for name in ignition)
+    for directory, counts in ((paths.inventory, is_read), (paths.dnsmasq_extra, _is_extra)):
         try:
-            yield from sorted(p for p in Path(directory).iterdir() if not p.name.startswith("."))
+            yield from sorted(p for p in Path(directory).iterdir() if counts(p.name))
         except OSError:  # not there, or told by who reads it
             continue
+
+
+def _is_extra(name: str) -> bool:
+    return name.endswith(".conf") and not name.startswith(".")
 
 
 def _is_there(path: Path) -> bool:
@@ -61,11 +68,19 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _open_to(path: Path, uid: int, gid: int) -> bool:
-    """As the kernel decides for a user whose only group is `gid` (path_resolution(7))."""
+def _groups_of(uid: int, gid: int) -> frozenset[int]:
+    """systemd gives a service the groups of its user, as login does."""
+    try:
+        return frozenset(os.getgrouplist(pwd.getpwuid(uid).pw_name, gid))
+    except KeyError:
+        return frozenset({gid})
+
+
+def _open_to(path: Path, uid: int, groups: Collection[int]) -> bool:
+    """As the kernel decides for a user of these groups (path_resolution(7))."""
     found = path.stat()
     if _ACL in os.listxattr(path):
         return True
     need = 0o5 if stat.S_ISDIR(found.st_mode) else 0o4
-    shift = 6 if found.st_uid == uid else 3 if found.st_gid == gid else 0
+    shift = 6 if found.st_uid == uid else 3 if found.st_gid in groups else 0
     return (found.st_mode >> shift) & need == need

@@ -97,7 +97,7 @@ def way_out(error: OSError, path: Path) -> str:
     if not isinstance(error, PermissionError):
         return ""
     if os.geteuid() != 0:
-        return "run it as root"
+        return f"user {os.geteuid()} may not: run it as root, or see what pxe-appliance doctor says of it"
     with contextlib.suppress(OSError):
         way = _way(path)
         return _between(way) if way else ""

@@ -22,7 +22,7 @@ _GENERATION_ID: Final = 1
 _ERROR: Final = 2
 _SECONDS: Final = 1.0
 _PATIENCE: Final = 10.0  # seconds for nft: another may hold the rules' lock
-_ATTEMPTS: Final = 8  # to read back what was put up before anybody else changes a rule
+_ATTEMPTS: Final = 4  # to read back what was put up before anybody else changes a rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,8 @@ def put_up(ruleset: str, family: str, name: str) -> tuple[Table, int | None]:
         earlier = found.content
     if earlier is None:
         raise SurroundingsError(f"table {family} {name} is not there after it was put up")
-    raise SurroundingsError(f"table {family} {name} is changed by others as often as it is put up")
+    words = f"table {family} {name} was put up, and others change rules as often as it is read back"
+    raise SurroundingsError(f"{words}: that it is ours alone cannot be seen")
 
 
 def table(family: str, name: str) -> Table | None:

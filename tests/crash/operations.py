@@ -37,7 +37,7 @@ COURTESY: Final = (
     r"lock (ftruncate|pwrite64)$|ignition-verdicts\.json|^tmp/.* (unlinkat|rmdir)$"
     r"|\.edit\.tmp unlink$|\.tmp (flock|unlink)$"
     r"|^tmp/\w{8} unlink$"  # tempfile tries a directory, and takes another one where that fails
-    r"|root/var/lib/pxe-appliance flock$"  # the second lock of a root; where it knows none, the first has to do
+    r"|root/var/lib/pxe-appliance flock$"  # the second lock of a root; the first is held already
     r"|to-be-confirmed unlink$"  # a start is then more careful than it has to be
 )
 # That a generation was taken back is noted where it can be; no start serves it without that either.

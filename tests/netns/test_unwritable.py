@@ -211,6 +211,25 @@ def test_a_disk_that_hangs_at_the_deadline_keeps_no_change_on_the_wire(
     settled(appliance, disk, asking)
 
 
+def test_nor_do_those_who_read_the_history_meanwhile(
+    appliance: Appliance, asking: Client, disk: Path
+) -> None:
+    """They wait for a write that hangs, and once held every thread that the way back needs."""
+    begin(appliance, "5s")
+    run("fsfreeze", "-f", str(disk))
+    argv = appliance.argv("events", "-n", "5")
+    readers = [subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(8)]
+    try:
+        until_old(asking, 60)
+        for reader in readers:
+            reader.wait(60)
+    finally:
+        for reader in readers:
+            reader.kill()
+            reader.wait()
+    settled(appliance, disk, asking)
+
+
 def test_a_confirmation_that_a_disk_takes_too_late_is_none(
     appliance: Appliance, asking: Client, disk: Path
 ) -> None:

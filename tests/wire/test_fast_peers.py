@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -121,3 +123,21 @@ def test_whoever_opens_and_resets_connections_makes_no_machine_wait(
     assert p99 < 1
     watched.is_unhurt()
     watched.is_idle_again()
+
+
+def test_a_new_program_takes_over_while_strangers_wait_for_their_turn(
+    rack: Appliance, busy: Link, figures: Figures
+) -> None:
+    """Nobody's turn is waited for: an upgrade once took HTTP away from every machine for 23 s."""
+    machine = Asking(busy, ip_of(0))
+    with strangers(busy, PATHS[0]):
+        os.kill(rack.daemon_pid(), signal.SIGHUP)
+        deadline = time.monotonic() + 60
+        while "took over from version" not in rack.log() and time.monotonic() < deadline:
+            machine.once()
+        machine.once()
+    assert "took over from version" in rack.log()
+    assert machine.failed == []
+    worst = max(machine.waits)
+    figures.tell("wire", "... while a new program takes over: a script, at most", f"{worst:.1f} s", "< 5 s")
+    assert worst < 10, "five, and what a busy host takes"
