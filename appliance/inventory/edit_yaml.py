@@ -93,7 +93,7 @@ def set_in_yaml(text: str, changes: Mapping[Path, str]) -> str:
 def _lines_of(text: str, item: Item) -> tuple[int, int]:
     """The lines of an entry in block style: those directly above it that comment on it, and those inside."""
     indent = column(text, item.start)
-    start = with_comments_above(text, line_start(text, item.start), indent)
+    start = with_comments_above(text, line_start(text, item.start), indent, indent)
     end = line_end(text, max(item.end, item.key_end))
     return start, with_comments_below(text, end, indent + 1)
 

@@ -129,15 +129,18 @@ def is_comment(text: str, start: int) -> bool:
     return start < len(text) and _COMMENT.match(text, start) is not None
 
 
-def with_comments_above(text: str, start: int, indent: int = 0) -> int:
+def with_comments_above(text: str, start: int, indent: int = 0, most: int | None = None) -> int:
     """`start`, or where the comments directly above that line begin: they speak of what follows them.
 
-    Comments at the head of a file speak of the file; those indented less than `indent` of something around.
+    Comments at the head of a file speak of the file; those indented less than `indent` of something around;
+    those indented by more than `most` of what is inside the entry before.
     """
     first = start
     while first > 0:
         above = line_start(text, first - 1)
         if not is_comment(text, above) or _indent(text, above) < indent:
+            return first
+        if most is not None and _indent(text, above) > most:
             return first
         first = above
     return start

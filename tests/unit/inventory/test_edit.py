@@ -203,6 +203,13 @@ def test_comments_that_speak_of_others_stay() -> None:
     assert "# serial" not in new
 
 
+def test_a_comment_inside_one_machine_does_not_go_with_the_next() -> None:
+    above, inside = "machine:\n a:\n  mac: 52:54:00:aa:00:01\n", "  # what is inside of a\n"
+    text = f"{above}{inside} # of b\n b:\n  mac: 52:54:00:aa:00:02\n"
+    assert edited(text, ".yaml", "f", Removal("b")) == above + inside
+    assert edited(text, ".yaml", "f", Removal("a")) == "machine:\n # of b\n b:\n  mac: 52:54:00:aa:00:02\n"
+
+
 @pytest.mark.parametrize("mac", ["52:54:00:00:00:99", "525400000099", "52:54:00:aa:00:99", "5254.0000.0099"])
 @pytest.mark.parametrize("name", ["node9", "no", "12e3", "0x1f", "1e5", "on", "null", "y"])
 def test_other_readers_of_yaml_see_strings(mac: str, name: str) -> None:
