@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
 
 from tests.figures import Figures
 from tests.production import production_total
@@ -23,6 +25,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_figures] = Figures()
     if config.getoption("--nightly"):
         draw_for_the_night()
+    # A commit is not refused by chance: that is for the night, and for a seed of one's own.
+    settings.register_profile("commit", derandomize=VARIABLE not in os.environ)
+    settings.load_profile("commit")
 
 
 def pytest_report_header() -> str:
