@@ -31,6 +31,7 @@ PATIENCE: Final = 4.0  # seconds that a request waits for its turn: a scrape giv
 LONGEST_LINE: Final = 128  # requests of one NIC that wait: twice what it has connections
 _LONGEST_TURN: Final = 5.0  # seconds: a disk that does not answer keeps nobody else from theirs
 _LONGEST_REST: Final = 1.0
+_AT_LAST: Final = 16  # requests, of some 30 ms at most each
 _NAMED: Final = 1024  # NICs whose refused requests are counted
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -58,13 +59,21 @@ class Turns:
         self._refused = Counter[tuple[str, str]]()  # by NIC and address
         self._refused_at = float("-inf")
         self.leaving = False
+        self._last = 0  # so many more are answered before another program takes over
 
     def leave(self, leaving: bool) -> None:
-        """Whether another program takes over: nobody is let wait for a turn, for each is owed an answer."""
-        self.leaving = leaving
+        """Whether another program takes over: nobody is let wait for a turn, for each is owed an answer.
+
+        A few get theirs at once. The others are refused: all of them would take too long.
+        """
+        self.leaving, self._last = leaving, _AT_LAST
         for turn in (turn for line in self._lines.values() for turn in line if leaving):
             if not turn.begins.done():
-                turn.begins.set_result(False)
+                turn.begins.set_result(self._one_of_the_last())
+
+    def _one_of_the_last(self) -> bool:
+        self._last -= 1
+        return self._last >= 0
 
     async def come(self, peer: Peer, transport: asyncio.BaseTransport, *, whole: bool) -> Turn | None:
         """Wait for a turn; None where none came, or who asked is gone.
@@ -73,7 +82,9 @@ class Turns:
         next one waits for its end. The others may wait for their client, and nobody waits for them.
         """
         if self.leaving:
-            return None
+            begins = asyncio.get_running_loop().create_future()
+            begins.set_result(True)
+            return Turn(transport, whole, begins) if self._one_of_the_last() else None
         line = self._lines.setdefault(peer.holder, deque())
         if len(line) >= LONGEST_LINE:
             self._refuse(peer)

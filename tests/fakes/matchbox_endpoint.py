@@ -117,7 +117,7 @@ def ask(
     """One request on one connection; nothing in `target` is normalised on the way."""
     raw = target if isinstance(target, bytes) else target.encode("latin-1")
     lines = [f"{name}: {value}" for name, value in (headers or {}).items()]
-    lines += ["Host: x", "Connection: close"]
+    lines += [f"Host: {host}:{port}", "Connection: close"]
     if body:
         lines.append(f"Content-Length: {len(body)}")
     head = b" ".join((method.encode(), raw, b"HTTP/1.1\r\n"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -269,19 +270,39 @@ def test_a_boot_file_of_the_operator_is_named_by_prove_and_left_alone_by_sync(
     assert "is offered mine.efi, it should be snponly.efi" in str(proof["results"])
 
 
+_OF_ANOTHER_MIND: Final = """\
+#!/bin/sh
+for word; do
+    shift
+    case $word in --conf-file=*/network/pxe/dnsmasq.conf)
+        cat "${{word#--conf-file=}}" {more} >{more}.all
+        word=--conf-file={more}.all ;;
+    esac
+    set -- "$@" "$word"
+done
+exec {real} "$@"
+"""
+
+
 def test_a_child_with_another_configuration_than_the_generation_is_named(
-    appliance: Appliance, client: Client
+    appliance: Appliance, client: Client, open_tmp: Path
 ) -> None:
-    """Somebody changed the file behind our back: wrong boot file, wrong option, a machine ignored."""
-    (path,) = (appliance.root / "var/lib/pxe-appliance/generations/1/network/pxe").glob("dnsmasq.conf")
-    before = path.read_text()
+    """A dnsmasq that does as somebody else says: wrong boot file, wrong option, a machine ignored."""
+    path = open_tmp / "other.conf"
+    path.write_text("")
+    real = shutil.which("dnsmasq")
+    (open_tmp / "dnsmasq").write_text(_OF_ANOTHER_MIND.format(real=real, more=path))
+    (open_tmp / "dnsmasq").chmod(0o755)
+    assert appliance.stop() == 0
+    appliance.environment = {"PATH": f"{open_tmp}:{os.environ['PATH']}"}
+    appliance.serve()
     for lines, fault in (
         ("dhcp-boot=tag:b-0,snponly.efi,,172.0.1.1\n", "prove-boot-file"),
         ("dhcp-boot=tag:b-0,undionly.kpxe,,172.0.1.66\n", "prove-boot-file"),
         ("dhcp-option=option:dns-server,172.0.1.53\n", "prove-options"),
         (f"dhcp-mac=set:odd,{NODE1}\ndhcp-ignore=tag:odd\n", "prove-ignored"),
     ):
-        path.write_text(before + lines)
+        path.write_text(lines)
         restart_dhcp(appliance)
         assert faults(prove(appliance, "node1", "--arch", "0", rc=5)) == {fault: {"node1"}}, lines
 
