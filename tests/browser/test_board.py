@@ -127,11 +127,10 @@ def test_machines_come_and_go_with_the_inventory(site: Site, visit: Open) -> Non
 def test_filters_by_state_profile_and_text(site: Site, visit: Open) -> None:
     page = visit(site).page
     page.click("#moods button[data-mood=stuck]")
-    assert page.get_attribute("#moods button[data-mood=stuck]", "aria-pressed") == "true"
+    # The board draws in the browser's next frame.
+    expect(page.locator("#moods button[data-mood=stuck]")).to_have_attribute("aria-pressed", "true")
     expect(page.locator(".row").first).to_be_visible()
-    assert page.evaluate(
-        "[...document.querySelectorAll('.row')].every((row) => row.dataset.mood === 'stuck')"
-    )
+    until(page, "[...document.querySelectorAll('.row')].every((row) => row.dataset.mood === 'stuck')")
     page.click("#moods button[data-mood=stuck]")
     page.select_option("#by-profile", "storage")
     until(page, "document.querySelector('.row[data-machine=\"node7\"]')")
